@@ -1,0 +1,3 @@
+module github.com/judemap/judemap
+
+go 1.25.0

@@ -1,0 +1,31 @@
+// What the core asks of the system's memory. One source file per platform implements it: csrc/memory_*.cc.
+// Every int returned is 0 or an errno value. Sizes are in bytes and whole pages.
+#ifndef JUDEMAP_MEMORY_H
+#define JUDEMAP_MEMORY_H
+
+#include <cstddef>
+
+namespace judemap {
+namespace memory {
+
+// Bytes of one page: sizes are rounded up to it.
+std::size_t page_size() noexcept;
+
+// Maps `size` bytes of zeroed memory that this process alone has, huge pages advised on demand.
+int map_private(std::size_t size, bool huge_pages, void** base) noexcept;
+
+// Replaces a mapping, in one step for concurrent readers, by one that reads as zeros and has no memory behind it.
+// Windows can't do that in one step, and keeps the commit charge instead: see memory_windows.cc.
+int retire(void* base, std::size_t size) noexcept;
+
+// Unmaps; retired or not.
+void unmap(void* base, std::size_t size) noexcept;
+
+// Locks pages in physical memory, and lets them go.
+int pin(void* base, std::size_t size) noexcept;
+void unpin(void* base, std::size_t size) noexcept;
+
+}  // namespace memory
+}  // namespace judemap
+
+#endif  // JUDEMAP_MEMORY_H

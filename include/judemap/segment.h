@@ -1,0 +1,124 @@
+// A segment as a C++ class: the core itself. judemap.h wraps it for C; its comments on errors hold here too.
+//
+//   judemap::Segment segment;
+//   if (segment.create(1 << 20) != JM_OK) ...
+//   const std::uint64_t shape[] = {2, 3};
+//   segment.write(shape, 2, JM_FLOAT32, values, sizeof values);
+//   jm_tensor tensor;
+//   if (segment.read(&tensor) == JM_OK) { use(tensor.data); if (!segment.valid(tensor)) retry(); }
+#ifndef JUDEMAP_SEGMENT_H
+#define JUDEMAP_SEGMENT_H
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+#include "judemap/judemap.h"
+#include "judemap/seqlock.h"
+
+namespace judemap {
+
+// Bytes of one element; 0 for an unknown type.
+constexpr std::size_t item_size(std::uint32_t dtype) noexcept {
+  switch (dtype) {
+    case JM_FLOAT32:
+    case JM_INT32:
+      return 4;
+    case JM_FLOAT64:
+    case JM_INT64:
+      return 8;
+    case JM_UINT16:
+    case JM_INT16:
+      return 2;
+    case JM_UINT8:
+    case JM_INT8:
+    case JM_BOOL:
+      return 1;
+  }
+  return 0;
+}
+
+// The product of the dimensions times the item size, in bytes. False if it overflows 64 bits. A dimension of 0 makes
+// it 0, whatever the others are.
+bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept;
+
+// The field of `metadata` that can't be true in a segment of this capacity, or nullptr. Another process may have
+// written the header: nothing is derived from metadata before this has passed it.
+const char* corrupt_field(const Metadata& metadata, std::uint64_t capacity) noexcept;
+
+// A lock that is handed over in the order of asking, and may be released by another thread than took it (an update
+// begun on one thread can be ended on another). Fair, because it is where readers go when a writer never pauses.
+class TicketLock {
+ public:
+  void lock() noexcept;
+  void unlock() noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable turn_;
+  std::uint64_t next_ = 0;     // the ticket of the next to ask
+  std::uint64_t serving_ = 0;  // the ticket that holds the lock, or may take it
+};
+
+class Segment {
+ public:
+  Segment() = default;
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  // Makes the segment, in memory private to this process. Once per object: JM_ERR_ARGUMENT after that.
+  jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept;
+
+  jm_status retire() noexcept;
+
+  jm_status write(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, const void* data,
+                  std::uint64_t length) noexcept;
+  jm_status fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept;
+  jm_status begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
+                  std::uint64_t* length) noexcept;
+  void commit() noexcept;
+  void abort() noexcept;
+
+  jm_status read(jm_tensor* out) noexcept;
+  jm_status try_read(jm_tensor* out) const noexcept;
+  bool valid(const jm_tensor& tensor) const noexcept { return unchanged(*header_, tensor.version); }
+  jm_status read_into(void* buffer, std::uint64_t size, jm_tensor* out) noexcept;
+  jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
+
+  std::uint64_t version() const noexcept { return header_->sequence.load(std::memory_order_acquire); }
+  std::uint64_t capacity() const noexcept { return capacity_; }
+  jm_header* header() const noexcept { return header_; }
+
+  jm_status pin() noexcept;
+  void unpin() noexcept;
+  bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
+
+ private:
+  // Checks a tensor to be written against the type table and the capacity.
+  jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
+                     Metadata* metadata) const noexcept;
+  // Takes the writer's lock and opens a commit; end() closes it.
+  jm_status open_commit(const Metadata& metadata) noexcept;
+  template <class Copy>
+  jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
+  template <class Try>
+  jm_status until_stable(Try&& attempt) noexcept;
+
+  std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
+
+  jm_header* header_ = nullptr;
+  std::uint64_t capacity_ = 0;  // bytes of tensor; this mapping's own bound, never taken from the header
+  std::size_t mapped_ = 0;      // bytes of the mapping, whole pages
+  std::atomic<bool> retired_{false};
+  std::atomic<bool> pinned_{false};
+  std::mutex pin_;                // orders pin, unpin and retire
+  TicketLock writer_;             // held from begin to commit
+  std::uint64_t committing_ = 0;  // the version of the commit in progress; the lock's holder's
+};
+
+}  // namespace judemap
+
+#endif  // JUDEMAP_SEGMENT_H

@@ -1,0 +1,143 @@
+// The seqlock over a segment's header: one writer commits, any number of readers take consistent snapshots without
+// writing a byte of shared memory.
+//
+// The orders follow Hans-J. Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?", MSPC 2012:
+//
+//   writer                                        reader
+//   sequence.store(odd, relaxed)                  s1 = sequence.load(acquire)           (R1)
+//   fence(release)                  (W1)          words and payload, relaxed
+//   words and payload, relaxed                    fence(acquire)                        (R2)
+//   sequence.store(even, seq_cst)   (W2)          s2 = sequence.load(relaxed)
+//
+// W2 with R1: a reader that sees the even number sees everything stored before it: the snapshot is complete.
+// W1 with R2: a reader that saw any store of a later commit also sees, in s2, that commit's odd number: the snapshot
+// is thrown away. An increment of sequence with release order cannot stand in for W1: release orders what comes before
+// it and lets the payload's stores move ahead of it.
+//
+// The algorithms are templates over the header, so that the tests can run these very lines on a simulated weakly
+// ordered memory (test/weak_memory_test.cc); everybody else uses jm_header.
+#ifndef JUDEMAP_SEQLOCK_H
+#define JUDEMAP_SEQLOCK_H
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "judemap/layout.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define JM_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define JM_THREAD_SANITIZER 1
+#endif
+#endif
+
+namespace judemap {
+
+// What a header says of its tensor. All zero (ndim, dtype and byte_length) means that there is none: nothing was ever
+// written, or the last commit was given up. A rank-0 tensor is not mistaken for it: its byte_length is its item size.
+struct Metadata {
+  std::uint32_t ndim = 0;
+  std::uint32_t dtype = 0;
+  std::uint64_t shape[JM_MAX_DIMS] = {};
+  std::uint64_t byte_length = 0;
+
+  bool none() const noexcept { return ndim == 0 && dtype == 0 && byte_length == 0; }
+};
+
+// How one attempt to read ended.
+enum class Attempt {
+  kDone,  // the snapshot is consistent
+  kBusy,  // a commit was in progress
+  kTorn,  // a commit began while the snapshot was taken
+  kStop,  // the snapshot is consistent, and the callback declined to go on from it
+};
+
+inline void fence(const jm_header&, std::memory_order order) noexcept { std::atomic_thread_fence(order); }
+
+// Starts a commit and returns the version that it will have. Call it with the one writer's lock held.
+template <class Header>
+std::uint64_t begin_commit(Header& header) noexcept {
+  // Only the writer stores sequence, so it may read its own last store relaxed.
+  // It is odd already where a writer was killed in the middle of a commit: this commit then takes that one's place.
+  const std::uint64_t odd = header.sequence.load(std::memory_order_relaxed) | 1;
+  header.sequence.store(odd, std::memory_order_relaxed);
+  fence(header, std::memory_order_release);  // W1, pairs with R2
+  return odd + 1;
+}
+
+template <class Header>
+void store_metadata(Header& header, const Metadata& metadata) noexcept {
+  header.ndim.store(metadata.ndim, std::memory_order_relaxed);
+  header.dtype.store(metadata.dtype, std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < JM_MAX_DIMS; ++i) {
+    header.shape[i].store(i < metadata.ndim ? metadata.shape[i] : 0, std::memory_order_relaxed);
+  }
+  header.byte_length.store(metadata.byte_length, std::memory_order_relaxed);
+}
+
+// Ends the commit that begin_commit started. Release order would do for readers (W2, pairs with R1); sequential
+// consistency orders this store before the load by which the writer then asks whether anybody is parked.
+template <class Header>
+void end_commit(Header& header, std::uint64_t version) noexcept {
+  header.sequence.store(version, std::memory_order_seq_cst);
+}
+
+// One attempt at a consistent snapshot. `use` gets the metadata as loaded and does with the payload what the caller
+// wants done inside the validated section (copy it, or nothing); it must bear metadata and payload that make no sense,
+// and returns false to decline them. *version and *metadata are meaningful after kDone and kStop.
+template <class Header, class Use>
+Attempt read_once(const Header& header, std::uint64_t* version, Metadata* metadata, Use&& use) {
+  const std::uint64_t before = header.sequence.load(std::memory_order_acquire);  // R1, pairs with W2
+  if (before & 1) return Attempt::kBusy;
+  metadata->ndim = header.ndim.load(std::memory_order_relaxed);
+  metadata->dtype = header.dtype.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < JM_MAX_DIMS; ++i) {
+    metadata->shape[i] = i < metadata->ndim ? header.shape[i].load(std::memory_order_relaxed) : 0;
+  }
+  metadata->byte_length = header.byte_length.load(std::memory_order_relaxed);
+  const bool used = use(static_cast<const Metadata&>(*metadata));
+  fence(header, std::memory_order_acquire);  // R2, pairs with W1
+  if (header.sequence.load(std::memory_order_relaxed) != before) return Attempt::kTorn;
+  *version = before;
+  return used ? Attempt::kDone : Attempt::kStop;
+}
+
+// Whether no commit has begun since `version` was read: the end of an optimistic read that the caller spread over its
+// own work on the payload.
+template <class Header>
+bool unchanged(const Header& header, std::uint64_t version) noexcept {
+  fence(header, std::memory_order_acquire);  // R2: the caller's loads of the payload come before the load below
+  return header.sequence.load(std::memory_order_relaxed) == version;
+}
+
+// Copies `size` bytes of payload between a segment and private memory. The ranges may overlap: a caller may write a
+// view of the segment back to it.
+//
+// This copy races with the writer by design: a torn result is found by the sequence and thrown away. In C++17 a race
+// on plain bytes is undefined, and the relaxed atomic copy that would be defined (proposed as P1478, "Byte-wise atomic
+// memcpy") does not exist yet. Copying word by word with relaxed atomics is defined, and at 27 GB/s against memmove's
+// 42 to 92 GB/s (4 KiB to 8 MiB, in cache) not an option for the hot path. So this is the one function that steps
+// outside the model: memmove is a call that the compiler can't look into, and the fences on both sides of it order its
+// loads and stores on the machine. ThreadSanitizer gets the defined form, so that what it says of the rest is true.
+inline void copy_payload(void* destination, const void* source, std::size_t size) noexcept {
+#ifdef JM_THREAD_SANITIZER
+  auto* to = static_cast<unsigned char*>(destination);
+  auto* from = static_cast<const unsigned char*>(source);
+  const bool words = (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 8 == 0;
+  std::size_t i = 0;  // upwards: right for ranges that overlap with the destination first
+  for (; words && i + 8 <= size; i += 8) {
+    const auto word = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from + i), __ATOMIC_RELAXED);
+    __atomic_store_n(reinterpret_cast<std::uint64_t*>(to + i), word, __ATOMIC_RELAXED);
+  }
+  for (; i < size; ++i) __atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+#else
+  std::memmove(destination, source, size);
+#endif
+}
+
+}  // namespace judemap
+
+#endif  // JUDEMAP_SEQLOCK_H

@@ -1,0 +1,166 @@
+//go:build cgo
+
+package judemap
+
+/*
+#cgo CPPFLAGS: -I${SRCDIR}/include
+#cgo CXXFLAGS: -std=c++17
+#cgo noescape jm_write
+#cgo nocallback jm_write
+#cgo noescape jm_fill
+#cgo nocallback jm_fill
+#cgo noescape jm_begin
+#cgo nocallback jm_begin
+#cgo nocallback jm_commit
+#cgo nocallback jm_abort
+#cgo noescape jm_try_read_into
+#cgo nocallback jm_try_read_into
+#include "judemap/judemap.h"
+*/
+import "C"
+
+import (
+	"syscall"
+	"unsafe"
+
+	// Vendored, and compiled anew when changed, along with this package.
+	_ "github.com/judemap/judemap/csrc"
+	_ "github.com/judemap/judemap/include/judemap"
+)
+
+// header is the first 256 bytes of a segment, in the core's definition.
+type header = C.struct_jm_header
+
+// The layout, checked on the Go side: a row that moved makes a constant that no uint can hold.
+const (
+	_ = -uint(unsafe.Offsetof(header{}.sequence) ^ 0)
+	_ = -uint(unsafe.Offsetof(header{}.padding0) ^ 8)
+	_ = -uint(unsafe.Offsetof(header{}.ndim) ^ 64)
+	_ = -uint(unsafe.Offsetof(header{}.dtype) ^ 68)
+	_ = -uint(unsafe.Offsetof(header{}.shape) ^ 72)
+	_ = -uint(unsafe.Offsetof(header{}.byte_length) ^ 136)
+	_ = -uint(unsafe.Offsetof(header{}.padding1) ^ 144)
+	_ = -uint(unsafe.Offsetof(header{}.magic) ^ 192)
+	_ = -uint(unsafe.Offsetof(header{}.flags) ^ 196)
+	_ = -uint(unsafe.Offsetof(header{}.waiters) ^ 200)
+	_ = -uint(unsafe.Offsetof(header{}.padding2) ^ 204)
+	_ = -uint(unsafe.Offsetof(header{}.capacity) ^ 208)
+	_ = -uint(unsafe.Offsetof(header{}.later) ^ 216)
+	_ = -uint(unsafe.Sizeof(header{}) ^ DataOffset)
+	_ = -uint(C.JM_DATA_OFFSET ^ DataOffset)
+	_ = -uint(C.JM_MAX_DIMS ^ MaxDims)
+	_ = -uint(C.JM_FLOAT32 ^ Float32)
+	_ = -uint(C.JM_FLOAT64 ^ Float64)
+	_ = -uint(C.JM_INT32 ^ Int32)
+	_ = -uint(C.JM_INT64 ^ Int64)
+	_ = -uint(C.JM_UINT8 ^ Uint8)
+	_ = -uint(C.JM_INT8 ^ Int8)
+	_ = -uint(C.JM_UINT16 ^ Uint16)
+	_ = -uint(C.JM_INT16 ^ Int16)
+	_ = -uint(C.JM_BOOL ^ Bool)
+)
+
+// core is a handle of the C++ core. Its methods are the core's calls, one each; errors of theirs that the Go side has
+// no better words for come from status.
+type core struct{ segment *C.jm_segment }
+
+func newCore(capacity int, hugePages bool) (core, error) {
+	var c core
+	var flags C.uint32_t
+	if !hugePages {
+		flags = C.JM_NO_HUGE_PAGES
+	}
+	st, errno := C.jm_new(C.uint64_t(capacity), flags, &c.segment)
+	return c, status(st, errno)
+}
+
+func (c core) free()         { C.jm_free(c.segment) }
+func (c core) base() *header { return C.jm_base(c.segment) }
+
+func (c core) retire() error {
+	st, errno := C.jm_retire(c.segment)
+	return status(st, errno)
+}
+
+func (c core) write(shape []int, dtype DType, data []byte) error {
+	dims := dimensions(shape)
+	return status(C.jm_write(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype),
+		unsafe.Pointer(unsafe.SliceData(data)), C.uint64_t(len(data))), nil)
+}
+
+func (c core) fill(shape []int, dtype DType, value float64) error {
+	dims := dimensions(shape)
+	return status(C.jm_fill(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value)), nil)
+}
+
+// begin returns the bytes to be filled, until commit or abort.
+func (c core) begin(shape []int, dtype DType) ([]byte, error) {
+	dims := dimensions(shape)
+	var data unsafe.Pointer
+	var length C.uint64_t
+	st := C.jm_begin(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
+	if err := status(st, nil); err != nil {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(data), length), nil
+}
+
+func (c core) commit() { C.jm_commit(c.segment) }
+func (c core) abort()  { C.jm_abort(c.segment) }
+
+// tryReadInto makes one attempt at a copy. The metadata is filled in along with errShortBuffer and ErrCorrupt too.
+func (c core) tryReadInto(dst []byte, m *metadata) (version uint64, err error) {
+	var t C.jm_tensor
+	st := C.jm_try_read_into(c.segment, unsafe.Pointer(unsafe.SliceData(dst)), C.uint64_t(len(dst)), &t)
+	m.ndim = uint32(t.ndim)
+	m.dtype = DType(t.dtype)
+	m.shape = *(*[MaxDims]uint64)(unsafe.Pointer(&t.shape))
+	m.byteLength = uint64(t.byte_length)
+	return uint64(t.version), status(st, nil)
+}
+
+func (c core) pin() error {
+	st, errno := C.jm_pin(c.segment)
+	return status(st, errno)
+}
+
+func (c core) unpin()         { C.jm_unpin(c.segment) }
+func (c core) isPinned() bool { return C.jm_is_pinned(c.segment) != 0 }
+
+// dimensions returns a shape, already checked, as the core takes it.
+func dimensions(shape []int) (dims [MaxDims]C.uint64_t) {
+	for i, n := range shape {
+		dims[i] = C.uint64_t(n)
+	}
+	return dims
+}
+
+// status returns the Go error for a status of the core; errno is the error that came with the call.
+func status(st C.jm_status, errno error) error {
+	switch st {
+	case C.JM_OK:
+		return nil
+	case C.JM_ERR_EMPTY:
+		return ErrEmpty
+	case C.JM_ERR_BUSY:
+		return ErrBusy
+	case C.JM_ERR_CLOSED:
+		return ErrClosed
+	case C.JM_ERR_CAPACITY:
+		return ErrCapacity
+	case C.JM_ERR_SHAPE:
+		return ErrShape
+	case C.JM_ERR_DTYPE:
+		return ErrDType
+	case C.JM_ERR_RANGE:
+		return ErrRange
+	case C.JM_ERR_CORRUPT:
+		return ErrCorrupt
+	case C.JM_ERR_BUFFER:
+		return errShortBuffer
+	}
+	if errno == nil {
+		errno = syscall.EINVAL
+	}
+	return errno
+}

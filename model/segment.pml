@@ -1,0 +1,346 @@
+/*
+ * The segment protocol: one writer at a time commits tensors through a seqlock, readers take snapshots and park until
+ * the next commit, writers die, the next one repairs. README.md says what is proved and what is left out.
+ *
+ * Sizes (-D): READERS, CALLS (Next calls of each), WRITERS (one after the other), COMMITS (at most, of each), DEATHS.
+ * Mutants (-D): each takes one rule away, and must be found wrong. They stand where the rule stands, under #ifdef.
+ */
+
+#ifndef READERS
+#define READERS 2
+#endif
+#ifndef CALLS
+#define CALLS 2
+#endif
+#ifndef WRITERS
+#define WRITERS 1
+#endif
+#ifndef COMMITS
+#define COMMITS 2
+#endif
+#ifndef DEATHS
+#define DEATHS 0
+#endif
+
+
+/* ---- Memory --------------------------------------------------------------------------------------------------------
+ *
+ * A store goes into a buffer first and reaches memory some time later. There is one buffer for each location, so that
+ * stores to one location stay in order and stores to different locations overtake each other (SPARC's PSO; more than
+ * x86 allows, and what arm64 does). Only writers store; readers change `waiters` alone, by an atomic read-modify-write.
+ *
+ * All writers share the buffers: a buffer belongs to the writer that holds the lock, and the lock passes on only when
+ * the buffers are empty (see writer).
+ */
+
+#define SEQUENCE 0      /* even: stable, odd: a commit is in progress, 0: nothing was ever written */
+#define META     1      /* the payload: metadata, here one word ... */
+#define DATA     2      /* ... and the tensor, another */
+
+byte memory[3];
+chan buffer[3] = [2] of { byte };
+
+#define DRAINED (empty(buffer[SEQUENCE]) && empty(buffer[META]) && empty(buffer[DATA]))
+
+/* A fence stalls until the buffers are empty. A release fence on real hardware only puts a mark into the buffer, and
+ * later loads may pass it: a commit has none before its release store, so both come to the same. */
+#define FENCE   DRAINED
+
+active proctype store_buffers()
+{
+end:
+	do
+	:: buffer[SEQUENCE] ? memory[SEQUENCE]
+	:: buffer[META]     ? memory[META]
+	:: buffer[DATA]     ? memory[DATA]
+	od
+}
+
+
+/* ---- What the kernel keeps ------------------------------------------------------------------------------------- */
+
+#define FREE 0
+byte lock = FREE;       /* the writer lock: FREE, or its holder's number + 1 */
+byte asleep;            /* bit r: reader r is in a futex wait on the low word of `sequence` */
+bool killed[WRITERS];   /* SIGKILL was sent */
+
+/* Wakes every reader in a futex wait. One that is not asleep yet is none of its business: the kernel compares
+ * `sequence` when that one comes. */
+#ifdef WAKE_ONE
+#define FUTEX_WAKE asleep = asleep & (asleep - 1)
+#else
+#define FUTEX_WAKE asleep = 0
+#endif
+
+
+/* ---- The segment's coordination block, and what only the proof remembers ----------------------------------------- */
+
+byte waiters;           /* parked readers */
+
+#define EMPTY 0         /* metadata with ndim 0, byte_length 0 */
+
+byte holders;           /* writers between lock and unlock */
+short died_versions;    /* bit s/2: a writer died and left the odd sequence s behind */
+byte finished;          /* bit w: writer w needs nothing more from anybody */
+short empty_versions = 1;  /* bit s/2: version s holds no tensor; version 0 is the one before the first commit */
+
+#define IS_ODD(s) ((s) & 1)
+
+/* Version s holds the number s in each word of its payload, so a mixture shows. An empty version has no data to look
+ * at: whatever a torn commit left there is not part of it. */
+#define IS_EMPTY(s)             ((empty_versions >> ((s) / 2)) & 1)
+#define IS_WHOLE(s, meta, data) ((IS_EMPTY(s) && meta == EMPTY) || (!IS_EMPTY(s) && meta == s && data == s))
+
+
+/* ---- Writer ------------------------------------------------------------------------------------------------------ */
+
+/* Makes `sequence` even. Release: every store of the commit is visible before it; pairs with the reader's acquire load.
+ * Sequentially consistent with the load of `waiters` after it (in wake); pairs with the reader's increment of `waiters`
+ * and its re-check of `sequence`: either the writer sees the waiter, or the waiter sees the commit. */
+inline publish()
+{
+#ifndef NO_RELEASE_STORE
+	FENCE;
+#endif
+	buffer[SEQUENCE] ! seq;
+#ifndef SC_PAIR_WEAK
+	FENCE
+#endif
+}
+
+/* No waiters, no system call. */
+inline wake()
+{
+	if
+	:: waiters != 0 -> FUTEX_WAKE
+	:: else
+	fi
+}
+
+inline commit()
+{
+	seq++;
+	buffer[SEQUENCE] ! seq;         /* relaxed: odd */
+#ifndef NO_RELEASE_FENCE
+	FENCE;                          /* release: no store below is visible before odd; pairs with the reader's acquire fence */
+#endif
+	buffer[META] ! seq + 1;
+	buffer[DATA] ! seq + 1;
+	seq++;
+	publish();
+	wake()
+}
+
+/* The new holder of the lock puts right what a dead one left: a commit cut short, or a commit that woke nobody. */
+inline take_over()
+{
+	seq = memory[SEQUENCE];         /* the lock's own acquire; from here on `seq` is what the writer's loads would forward */
+#ifndef NO_REPAIR
+	if
+	:: IS_ODD(seq) ->               /* odd is visible already, so no fence is needed before the store */
+		buffer[META] ! EMPTY;
+		d_step { seq++; empty_versions = empty_versions | (1 << (seq / 2)) };
+		publish()
+	:: else
+	fi;
+#endif
+#ifndef NO_TAKE_OVER_WAKE
+	wake()
+#endif
+}
+
+proctype writer(byte me)
+{
+	byte seq;
+	byte commits;
+
+	{
+		if
+		:: atomic { lock == FREE -> lock = me + 1; holders++; assert(holders == 1) }
+		:: lock != FREE -> goto left            /* ErrWriterActive */
+		fi;
+		assert(DRAINED);
+		take_over();
+		do
+		:: commits < COMMITS -> commits++; commit()
+		:: break
+		od;
+		if
+		:: skip                                 /* closes the segment */
+		::                                      /* or keeps it, alive, and never commits again */
+			finished = finished | (1 << me);
+end_idle:		false
+		fi
+	} unless { killed[me] };
+
+	/* Closed or killed: it executes nothing any more. What it stored reaches memory, and then the kernel drops its lock:
+	 * the kernel's unlock is a release, and it runs after everything that the process did. */
+	atomic {
+		DRAINED ->
+		if
+		:: killed[me] && IS_ODD(memory[SEQUENCE]) ->
+			died_versions = died_versions | (1 << (memory[SEQUENCE] / 2))
+		:: else
+		fi;
+		holders--;
+		lock = FREE
+	};
+left:
+	finished = finished | (1 << me)
+}
+
+active proctype sigkill()
+{
+	byte deaths;
+
+	do
+	:: atomic { deaths < DEATHS && lock != FREE && !killed[lock - 1] -> killed[lock - 1] = true; deaths++ }
+	:: break
+	od
+}
+
+
+/* ---- Reader ------------------------------------------------------------------------------------------------------ */
+
+#define SELF (1 << me)
+
+/* Acquire fence: every load of the payload comes before the second load of `sequence`; pairs with the release fence in
+ * commit. Who has loaded a word of a later commit then finds at least that commit's odd number. */
+#ifdef NO_ACQUIRE_FENCE
+#define ACQUIRE_FENCE true
+#else
+#define ACQUIRE_FENCE (got_meta && got_data)
+#endif
+
+/* The loads after the first one. Nothing orders loads of different locations but what stands here. */
+inline load_rest()
+{
+	do
+	:: d_step { !got_meta -> meta = memory[META]; got_meta = true }
+	:: d_step { !got_data -> data = memory[DATA]; got_data = true }
+	:: d_step { !got_again && ACQUIRE_FENCE -> again = memory[SEQUENCE]; got_again = true }
+	:: got_meta && got_data && got_again -> break
+	od
+}
+
+inline forget()
+{
+	d_step { seq = 0; again = 0; meta = 0; data = 0; got_meta = false; got_data = false; got_again = false }
+}
+
+/* Calls Next(after) CALLS times, each time with the version that it saw last. */
+proctype reader(byte me)
+{
+	byte after;
+	byte calls;
+	byte seq, again, meta, data;
+	bool got_meta, got_data, got_again;
+
+next:
+	if
+	:: calls == CALLS -> goto done
+	:: else -> calls++
+	fi;
+
+retry:
+	forget();
+#ifdef NO_ACQUIRE_LOAD
+	if
+	:: d_step { meta = memory[META]; got_meta = true }
+	:: skip
+	fi;
+	if
+	:: d_step { data = memory[DATA]; got_data = true }
+	:: skip
+	fi;
+#endif
+	seq = memory[SEQUENCE];         /* acquire: the loads below come after it; pairs with the release in publish */
+	assert(seq >= after);           /* versions never go back */
+	if
+	:: IS_ODD(seq) -> goto in_progress
+	:: !IS_ODD(seq) && seq == after -> goto park
+	:: else
+	fi;
+
+	load_rest();
+#ifndef NO_SEQ_RECHECK
+	if
+	:: again != seq -> goto retry   /* torn */
+	:: else
+	fi;
+#endif
+	assert(IS_WHOLE(seq, meta, data));
+	after = seq;
+	goto next;
+
+in_progress:
+	/* Odd and no writer: it died. `sequence` is loaded once more after the look at the lock, for the writer may have
+	 * finished its commit and closed the segment between the two. */
+	if
+	:: lock != FREE -> goto park
+	:: else
+	fi;
+#ifndef NO_DIED_RECHECK
+	if
+	:: memory[SEQUENCE] != seq -> goto retry
+	:: else
+	fi;
+#endif
+	assert((died_versions >> (seq / 2)) & 1);
+	goto next;                      /* ErrWriterDied */
+
+park:
+	forget();
+	waiters++;                      /* sequentially consistent; pairs with the load of `waiters` in wake */
+	seq = memory[SEQUENCE];         /* sequentially consistent, the re-check; pairs with the store in publish */
+#ifndef NO_RECHECK
+	if
+	:: !IS_ODD(seq) && seq != after -> goto unpark
+	:: else
+	fi;
+#endif
+	/* futex_wait: the kernel compares and puts to sleep in one step. */
+	if
+	:: atomic { memory[SEQUENCE] == seq -> asleep = asleep | SELF }
+	:: memory[SEQUENCE] != seq -> goto unpark
+	fi;
+	if
+	:: !(asleep & SELF)
+	/* The futex's time-out. A real one comes under a live writer too; here it must not, or it would hide a lost wake. */
+	:: atomic { lock == FREE -> asleep = asleep & ~SELF }
+	/* Promela's `timeout`: nothing else in the whole model can move, so this reader sleeps for ever. It may, if there
+	 * is nothing newer to see. */
+	:: timeout ->
+		assert(memory[SEQUENCE] == after);
+		goto done
+	fi;
+unpark:
+	waiters--;
+	goto retry;
+
+done:
+	skip
+}
+
+init {
+	byte i;
+
+	atomic {
+		do
+		:: i < WRITERS -> run writer(i); i++
+		:: else -> break
+		od;
+		i = 0;
+		do
+		:: i < READERS -> run reader(i); i++
+		:: else -> break
+		od;
+		i = 0
+	}
+}
+
+/* Under a scheduler that lets everyone run, every writer gets to where it needs nothing more: no reader, alive, asleep
+ * or in the middle of a read, can hold it up. */
+#ifdef LIVENESS
+ltl writers_finish { <> (finished == (1 << WRITERS) - 1) }
+#endif
