@@ -164,9 +164,7 @@ func (s *Segment) Write(shape []int, dtype DType, data []byte) error {
 	if err := s.checkTensor(shape, dtype, len(data)); err != nil {
 		return err
 	}
-	if err := s.lockWriting(); err != nil {
-		return err
-	}
+	s.writing.Lock()
 	err := s.mapping.core.write(shape, dtype, data)
 	s.unlockWriting()
 	return err
@@ -188,9 +186,7 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	if err := s.checkTensor(shape, dtype, -1); err != nil {
 		return err
 	}
-	if err := s.lockWriting(); err != nil {
-		return err
-	}
+	s.writing.Lock()
 	defer s.unlockWriting()
 	data, err := s.mapping.core.begin(shape, dtype)
 	if err != nil {
@@ -219,9 +215,7 @@ func (s *Segment) Fill(shape []int, dtype DType, value float64) error {
 	if err := s.checkTensor(shape, dtype, -1); err != nil {
 		return err
 	}
-	if err := s.lockWriting(); err != nil {
-		return err
-	}
+	s.writing.Lock()
 	err := s.mapping.core.fill(shape, dtype, value)
 	s.unlockWriting()
 	if errors.Is(err, ErrRange) {
@@ -258,15 +252,6 @@ func (s *Segment) checkTensor(shape []int, dtype DType, length int) error {
 	case bytes > uint64(s.capacity):
 		return fmt.Errorf("%w: %v of %v takes %d bytes, and the segment has room for %d", ErrCapacity, slices.Clone(shape),
 			dtype, bytes, s.capacity)
-	}
-	return nil
-}
-
-func (s *Segment) lockWriting() error {
-	s.writing.Lock()
-	if s.closed.Load() { // the memory may be gone
-		s.writing.Unlock()
-		return ErrClosed
 	}
 	return nil
 }
@@ -329,7 +314,7 @@ func (s *Segment) tryRead(t *Tensor) error {
 	if loadSequence(h) != version {
 		return ErrBusy
 	}
-	if ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
+	if version == 0 || ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
 		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
 		if err := s.tryReadDoubtful(t, version); err != nil {
 			return err
@@ -354,7 +339,7 @@ func (s *Segment) tryReadDoubtful(t *Tensor, version uint64) error {
 	if loadSequence(h) != version {
 		return ErrBusy
 	}
-	if m.ndim == 0 && m.dtype == 0 && m.byteLength == 0 {
+	if version == 0 || m.ndim == 0 && m.dtype == 0 && m.byteLength == 0 {
 		// Nothing was ever written, or the last Update gave up. A tensor of rank 0 has the length of its one element.
 		if s.closed.Load() { // a closed range reads as zeros
 			return ErrClosed
@@ -535,7 +520,7 @@ func (s *Segment) CloseWait() error {
 }
 
 func (s *Segment) release() {
-	s.writing.Lock() // for the last write to finish; later ones see closed
+	s.writing.Lock() // for the last write to finish; the core refuses those that still wait
 	s.pinning.Lock()
 	s.closeErr = s.mapping.core.retire()
 	s.pinning.Unlock()

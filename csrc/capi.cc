@@ -1,8 +1,8 @@
-// go:build ignore
-//  (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-//  The C interface: a thin skin over judemap::Segment. The core is noexcept throughout, so nothing can be thrown
-//  across.
+// The C interface: a thin skin over judemap::Segment. The core is noexcept throughout, so nothing can be thrown
+// across.
 
 #include <cerrno>
 #include <new>

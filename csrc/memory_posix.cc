@@ -1,7 +1,7 @@
-// go:build ignore
-//  (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-//  Memory on Linux, macOS and the BSDs.
+// Memory on Linux, macOS and the BSDs.
 
 #ifndef _WIN32
 

@@ -1,7 +1,7 @@
-// go:build ignore
-//  (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-//  Memory on Windows.
+// Memory on Windows.
 
 #ifdef _WIN32
 

@@ -1,5 +1,5 @@
-// go:build ignore
-//  (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 
 #include "judemap/segment.h"
 
@@ -128,7 +128,8 @@ Segment::~Segment() {
 jm_status Segment::create(std::uint64_t capacity, std::uint32_t flags) noexcept {
   if (header_ != nullptr) return JM_ERR_ARGUMENT;
   const std::size_t page = memory::page_size();
-  if (capacity == 0 || capacity > std::numeric_limits<std::size_t>::max() - JM_DATA_OFFSET - page) {
+  // No object is larger than PTRDIFF_MAX, so that pointers into it can be subtracted.
+  if (capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET - page) {
     return JM_ERR_CAPACITY;
   }
   const std::size_t size = (JM_DATA_OFFSET + static_cast<std::size_t>(capacity) + page - 1) / page * page;
@@ -149,11 +150,9 @@ jm_status Segment::retire() noexcept {
   int error = 0;
   {
     std::lock_guard<std::mutex> hold(pin_);
-    if (!retired_.load(std::memory_order_relaxed)) {
-      error = memory::retire(header_, mapped_);
-      retired_.store(error == 0, std::memory_order_release);
-      if (error == 0) pinned_.store(false, std::memory_order_relaxed);
-    }
+    // First, so that a reader that finds zeros also finds out why.
+    if (!retired_.exchange(true)) error = memory::retire(header_, mapped_);
+    pinned_.store(false, std::memory_order_relaxed);
   }
   writer_.unlock();
   errno = error;
@@ -231,7 +230,13 @@ jm_status Segment::snapshot(jm_tensor* out, Copy&& copy) const noexcept {
   Metadata metadata;
   jm_status status = JM_OK;
   const Attempt attempt = read_once(*header_, &out->version, &metadata, [&](const Metadata& seen) {
-    status = seen.none() ? JM_ERR_EMPTY : corrupt_field(seen, capacity_) != nullptr ? JM_ERR_CORRUPT : copy(seen);
+    if (out->version == 0 || seen.none()) {
+      status = JM_ERR_EMPTY;
+    } else if (corrupt_field(seen, capacity_) != nullptr) {
+      status = JM_ERR_CORRUPT;
+    } else {
+      status = copy(seen);
+    }
     return status == JM_OK;
   });
   if (attempt == Attempt::kBusy || attempt == Attempt::kTorn) return JM_ERR_BUSY;

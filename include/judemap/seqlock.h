@@ -85,13 +85,15 @@ void end_commit(Header& header, std::uint64_t version) noexcept {
   header.sequence.store(version, std::memory_order_seq_cst);
 }
 
-// One attempt at a consistent snapshot. `use` gets the metadata as loaded and does with the payload what the caller
-// wants done inside the validated section (copy it, or nothing); it must bear metadata and payload that make no sense,
-// and returns false to decline them. *version and *metadata are meaningful after kDone and kStop.
+// One attempt at a consistent snapshot. `use` gets the metadata as loaded, finds *version set, and does with the
+// payload what the caller wants done inside the validated section (copy it, or nothing). It must bear metadata and
+// payload that make no sense, and returns false to decline them. *version and *metadata are meaningful after kDone and
+// kStop.
 template <class Header, class Use>
 Attempt read_once(const Header& header, std::uint64_t* version, Metadata* metadata, Use&& use) {
   const std::uint64_t before = header.sequence.load(std::memory_order_acquire);  // R1, pairs with W2
   if (before & 1) return Attempt::kBusy;
+  *version = before;
   metadata->ndim = header.ndim.load(std::memory_order_relaxed);
   metadata->dtype = header.dtype.load(std::memory_order_relaxed);
   for (std::uint32_t i = 0; i < JM_MAX_DIMS; ++i) {
@@ -101,7 +103,6 @@ Attempt read_once(const Header& header, std::uint64_t* version, Metadata* metada
   const bool used = use(static_cast<const Metadata&>(*metadata));
   fence(header, std::memory_order_acquire);  // R2, pairs with W1
   if (header.sequence.load(std::memory_order_relaxed) != before) return Attempt::kTorn;
-  *version = before;
   return used ? Attempt::kDone : Attempt::kStop;
 }
 

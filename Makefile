@@ -1,0 +1,52 @@
+# make run    the demo: a camera's frames through a segment, from one producer to several consumers
+# make test   all tests, Go and C++
+# make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
+# make bench  measurements beside the limits of the machine
+# make fmt    format all sources
+
+GO ?= go
+BUILD ?= build
+TOOLS := $(BUILD)/tools
+CLANG_FORMAT ?= $(TOOLS)/bin/clang-format
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+CXX_SOURCES := $(wildcard *.cc csrc/*.cc include/judemap/*.h internal/floor/*.cc internal/floor/*.h test/*.cc test/*.c test/*.h)
+
+.PHONY: run build test test-go test-cpp check bench fmt clean
+
+run: build
+	bin/judemap demo
+
+build:
+	$(GO) build -o bin/judemap ./cmd/judemap
+
+test: test-cpp test-go
+
+test-go:
+	$(GO) test ./...
+
+test-cpp:
+	test/plain.sh $(BUILD)/plain
+
+check:
+	test/checks.sh
+
+bench:
+	mkdir -p $(BUILD)
+	$(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms . | tee $(BUILD)/bench.txt
+	$(GO) run $(BENCHSTAT) -col '/by@(floor C++ judemap)' $(BUILD)/bench.txt
+
+fmt: $(CLANG_FORMAT)
+	gofmt -w .
+	$(CLANG_FORMAT) -i $(CXX_SOURCES)
+
+# The formatter's version decides what is well formatted, so that everybody uses this one.
+$(TOOLS)/bin/clang-format:
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet clang-format==19.1.7 ziglang==0.17.1
+
+clean:
+	rm -rf bin $(BUILD)

@@ -1,0 +1,21 @@
+// The loops that floor.go calls.
+#ifndef JUDEMAP_INTERNAL_FLOOR_H
+#define JUDEMAP_INTERNAL_FLOOR_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void floor_call(void);
+void floor_memcpy(void *destination, const void *source, size_t size, size_t times);
+void floor_memset(void *destination, size_t size, size_t times);
+size_t floor_read(size_t times);
+void floor_commit(size_t size, size_t times);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // JUDEMAP_INTERNAL_FLOOR_H

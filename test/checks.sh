@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Everything that must hold beside `make test`. Runs all steps, says which failed, and fails if one did. A step that
+# can't run on this machine says SKIP and why.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+build=${BUILD:-build}
+mkdir -p "$build"
+passed=0 failed=0 failures=()
+
+step() { # step NAME COMMAND...
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "-- $name: ok, $((SECONDS - start)) s"
+  else
+    failed=$((failed + 1))
+    failures+=("$name")
+    echo "-- $name: FAILED, $((SECONDS - start)) s"
+  fi
+}
+
+nothing_from() { # the command must print nothing
+  local out
+  out=$("$@" 2>&1) || { echo "$out"; return 1; }
+  [ -z "$out" ] || { echo "$out"; return 1; }
+}
+
+clang_format() {
+  make --no-print-directory "$build/tools/bin/clang-format" >/dev/null || return 1
+  git ls-files '*.cc' '*.c' '*.h' | xargs "$build/tools/bin/clang-format" --dry-run --Werror
+}
+
+fuzz() { # every fuzz target for a little while
+  local target
+  for target in $(grep -ho '^func Fuzz[A-Za-z]*' ./*_test.go | sed 's/func //'); do
+    $go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-20s}" . || return 1
+  done
+}
+
+cross() { # the core compiles for the other platforms, with a compiler that carries their headers
+  local zig="$build/tools/bin/python -m ziglang" target source
+  make --no-print-directory "$build/tools/bin/clang-format" >/dev/null || return 1
+  for target in x86_64-windows-gnu aarch64-windows-gnu x86_64-macos aarch64-macos aarch64-linux-gnu; do
+    for source in csrc/*.cc; do
+      $zig c++ -target "$target" -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude -c "$source" -o "$build/cross.o" || return 1
+    done
+    echo "compiles for $target"
+  done
+  # And a machine that can't share a segment is told so.
+  if $zig c++ -target s390x-linux-gnu -std=c++17 -Iinclude -c csrc/segment.cc -o "$build/cross.o" 2>"$build/cross.log"; then
+    echo "a big-endian build compiles"
+    return 1
+  fi
+  grep -q 'this machine is big-endian' "$build/cross.log"
+}
+
+cross_go() { # the Go package and everything in it builds for the other platforms, without cgo, and is vetted for them
+  local platform
+  for platform in windows/amd64 darwin/arm64 linux/arm64 freebsd/amd64; do
+    GOOS=${platform%/*} GOARCH=${platform#*/} CGO_ENABLED=0 $go vet ./... || return 1
+    echo "builds for $platform"
+  done
+}
+
+step gofmt nothing_from gofmt -l .
+step clang-format clang_format
+step vet $go vet ./...
+step "vet without cgo" env CGO_ENABLED=0 $go vet ./...
+step staticcheck $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+step "go mod tidy" $go mod tidy -diff
+step "race detector" $go test -race ./...
+step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake' .
+step fuzz fuzz
+step "Go mutants" test/go_mutants.sh
+step "C++ core" test/check.sh
+step "other platforms, core" cross
+step "other platforms, Go" cross_go
+
+echo
+[ $failed -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
