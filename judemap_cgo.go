@@ -31,34 +31,34 @@ import (
 // header is the first 256 bytes of a segment, in the core's definition.
 type header = C.struct_jm_header
 
-// The layout, checked on the Go side: a row that moved makes a constant that no uint can hold.
-const (
-	_ = -uint(unsafe.Offsetof(header{}.sequence) ^ 0)
-	_ = -uint(unsafe.Offsetof(header{}.padding0) ^ 8)
-	_ = -uint(unsafe.Offsetof(header{}.ndim) ^ 64)
-	_ = -uint(unsafe.Offsetof(header{}.dtype) ^ 68)
-	_ = -uint(unsafe.Offsetof(header{}.shape) ^ 72)
-	_ = -uint(unsafe.Offsetof(header{}.byte_length) ^ 136)
-	_ = -uint(unsafe.Offsetof(header{}.padding1) ^ 144)
-	_ = -uint(unsafe.Offsetof(header{}.magic) ^ 192)
-	_ = -uint(unsafe.Offsetof(header{}.flags) ^ 196)
-	_ = -uint(unsafe.Offsetof(header{}.waiters) ^ 200)
-	_ = -uint(unsafe.Offsetof(header{}.padding2) ^ 204)
-	_ = -uint(unsafe.Offsetof(header{}.capacity) ^ 208)
-	_ = -uint(unsafe.Offsetof(header{}.later) ^ 216)
-	_ = -uint(unsafe.Sizeof(header{}) ^ DataOffset)
-	_ = -uint(C.JM_DATA_OFFSET ^ DataOffset)
-	_ = -uint(C.JM_MAX_DIMS ^ MaxDims)
-	_ = -uint(C.JM_FLOAT32 ^ Float32)
-	_ = -uint(C.JM_FLOAT64 ^ Float64)
-	_ = -uint(C.JM_INT32 ^ Int32)
-	_ = -uint(C.JM_INT64 ^ Int64)
-	_ = -uint(C.JM_UINT8 ^ Uint8)
-	_ = -uint(C.JM_INT8 ^ Int8)
-	_ = -uint(C.JM_UINT16 ^ Uint16)
-	_ = -uint(C.JM_INT16 ^ Int16)
-	_ = -uint(C.JM_BOOL ^ Bool)
-)
+// The layout, checked on the Go side: a row that moved makes a constant index that is out of range.
+var _ = [...]int{
+	[1]int{}[unsafe.Offsetof(header{}.sequence)-0],
+	[1]int{}[unsafe.Offsetof(header{}.padding0)-8],
+	[1]int{}[unsafe.Offsetof(header{}.ndim)-64],
+	[1]int{}[unsafe.Offsetof(header{}.dtype)-68],
+	[1]int{}[unsafe.Offsetof(header{}.shape)-72],
+	[1]int{}[unsafe.Offsetof(header{}.byte_length)-136],
+	[1]int{}[unsafe.Offsetof(header{}.padding1)-144],
+	[1]int{}[unsafe.Offsetof(header{}.magic)-192],
+	[1]int{}[unsafe.Offsetof(header{}.flags)-196],
+	[1]int{}[unsafe.Offsetof(header{}.waiters)-200],
+	[1]int{}[unsafe.Offsetof(header{}.padding2)-204],
+	[1]int{}[unsafe.Offsetof(header{}.capacity)-208],
+	[1]int{}[unsafe.Offsetof(header{}.later)-216],
+	[1]int{}[unsafe.Sizeof(header{})-DataOffset],
+	[1]int{}[C.JM_DATA_OFFSET-DataOffset],
+	[1]int{}[C.JM_MAX_DIMS-MaxDims],
+	[1]int{}[C.JM_FLOAT32-Float32],
+	[1]int{}[C.JM_FLOAT64-Float64],
+	[1]int{}[C.JM_INT32-Int32],
+	[1]int{}[C.JM_INT64-Int64],
+	[1]int{}[C.JM_UINT8-Uint8],
+	[1]int{}[C.JM_INT8-Int8],
+	[1]int{}[C.JM_UINT16-Uint16],
+	[1]int{}[C.JM_INT16-Int16],
+	[1]int{}[C.JM_BOOL-Bool],
+}
 
 // core is a handle of the C++ core. Its methods are the core's calls, one each; errors of theirs that the Go side has
 // no better words for come from status.
