@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "judemap/memory.h"
@@ -43,16 +44,30 @@ bool holds(double value) noexcept {
 }
 
 template <class T>
-void fill_elements(void* data, std::uint64_t bytes, double value) noexcept {
-  // A block of the value, copied over and over: it stays in the first-level cache, and copy_payload is the one place
-  // that touches shared payload.
-  constexpr std::size_t kBlock = 4096;
-  alignas(64) T block[kBlock / sizeof(T)];
-  const auto element = static_cast<T>(std::numeric_limits<T>::is_integer ? std::trunc(value) : value);
-  std::fill_n(block, std::min<std::uint64_t>(kBlock, bytes) / sizeof(T), element);
-  for (std::uint64_t at = 0; at < bytes; at += kBlock) {
-    copy_payload(static_cast<std::byte*>(data) + at, block, std::min<std::uint64_t>(kBlock, bytes - at));
+void fill_elements(std::byte* data, std::uint64_t bytes, double value) noexcept {
+  alignas(64) T block[64 / sizeof(T)];
+  std::fill(std::begin(block), std::end(block),
+            static_cast<T>(std::numeric_limits<T>::is_integer ? std::trunc(value) : value));
+  // One cache line of the value; then what is there is copied behind itself, doubling, up to a block that stays in the
+  // first-level cache. So copy_payload remains the one place that touches shared payload.
+  constexpr std::uint64_t kBlock = 8192;
+  std::uint64_t done = std::min<std::uint64_t>(bytes, sizeof block);
+  copy_payload(data, block, done);
+  while (done < bytes) {
+    const std::uint64_t next = std::min({done, kBlock, bytes - done});
+    copy_payload(data + done, data, next);
+    done += next;
   }
+}
+
+// a * b into *product; false if that overflows.
+bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* product) noexcept {
+#ifdef __GNUC__
+  return !__builtin_mul_overflow(a, b, product);
+#else
+  *product = a * b;
+  return a == 0 || *product / a == b;
+#endif
 }
 
 // Calls `use` with a value of the C++ type of `dtype`, which must be known.
@@ -83,17 +98,15 @@ auto with_type(std::uint32_t dtype, Use&& use) noexcept {
 }  // namespace
 
 bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept {
-  *bytes = 0;
-  for (std::uint32_t i = 0; i < ndim; ++i) {
-    if (shape[i] == 0) return true;
-  }
+  bool fits = true;
+  bool empty = false;
   std::uint64_t product = item_size(dtype);
   for (std::uint32_t i = 0; i < ndim; ++i) {
-    if (shape[i] > std::numeric_limits<std::uint64_t>::max() / product) return false;
-    product *= shape[i];
+    empty = empty || shape[i] == 0;
+    fits = multiply(product, shape[i], &product) && fits;
   }
-  *bytes = product;
-  return true;
+  *bytes = empty ? 0 : product;
+  return fits || empty;
 }
 
 const char* corrupt_field(const Metadata& metadata, std::uint64_t capacity) noexcept {

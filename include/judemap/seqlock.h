@@ -88,7 +88,7 @@ void end_commit(Header& header, std::uint64_t version) noexcept {
 // One attempt at a consistent snapshot. `use` gets the metadata as loaded, finds *version set, and does with the
 // payload what the caller wants done inside the validated section (copy it, or nothing). It must bear metadata and
 // payload that make no sense, and returns false to decline them. *version and *metadata are meaningful after kDone and
-// kStop.
+// kStop; entries of shape past ndim are left as they were.
 template <class Header, class Use>
 Attempt read_once(const Header& header, std::uint64_t* version, Metadata* metadata, Use&& use) {
   const std::uint64_t before = header.sequence.load(std::memory_order_acquire);  // R1, pairs with W2
@@ -96,9 +96,8 @@ Attempt read_once(const Header& header, std::uint64_t* version, Metadata* metada
   *version = before;
   metadata->ndim = header.ndim.load(std::memory_order_relaxed);
   metadata->dtype = header.dtype.load(std::memory_order_relaxed);
-  for (std::uint32_t i = 0; i < JM_MAX_DIMS; ++i) {
-    metadata->shape[i] = i < metadata->ndim ? header.shape[i].load(std::memory_order_relaxed) : 0;
-  }
+  const std::uint32_t dims = metadata->ndim < JM_MAX_DIMS ? metadata->ndim : JM_MAX_DIMS;
+  for (std::uint32_t i = 0; i < dims; ++i) metadata->shape[i] = header.shape[i].load(std::memory_order_relaxed);
   metadata->byte_length = header.byte_length.load(std::memory_order_relaxed);
   const bool used = use(static_cast<const Metadata&>(*metadata));
   fence(header, std::memory_order_acquire);  // R2, pairs with W1
