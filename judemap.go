@@ -31,15 +31,18 @@
 package judemap
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/bits"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -68,9 +71,10 @@ var (
 	ErrCorrupt = errors.New("judemap: corrupt segment")
 	// ErrPinDenied: the system refused to lock the segment's pages. The segment works without that.
 	ErrPinDenied = errors.New("judemap: pin denied")
-	// ErrWriterDied: the writing process died in the middle of a commit.
-	ErrWriterDied = errors.New("judemap: the writer died in the middle of a commit")
-	// ErrWriterActive: another process writes to this segment.
+	// ErrWriterDied: the writing process died. From a call that reads: in the middle of a commit, so that there is
+	// nothing to read; from one that waits: and nothing newer is there.
+	ErrWriterDied = errors.New("judemap: the segment's writer died; another process may take over by writing")
+	// ErrWriterActive: another process, or another Segment of this one, writes to this segment, until it closes or dies.
 	ErrWriterActive = errors.New("judemap: another process is the segment's writer")
 	// ErrUnsupported: this platform, or this build of the program, can't do it.
 	ErrUnsupported = errors.New("judemap: unsupported")
@@ -84,6 +88,19 @@ type Option func(*options)
 
 type options struct {
 	hugePages bool
+	sealed    bool
+	foreign   bool
+	readOnly  bool
+	mode      fs.FileMode
+	poll      time.Duration // 0: the core's
+}
+
+func newOptions(opts []Option) *options {
+	o := &options{hugePages: true, mode: 0o600}
+	for _, opt := range opts {
+		opt(o)
+	}
+	return o
 }
 
 // WithHugePages says whether the system is advised to back a segment of 2 MiB or more with huge pages, where it has
@@ -100,6 +117,8 @@ func WithHugePages(advise bool) Option {
 type Segment struct {
 	mapping  *mapping
 	capacity int
+	name     string // "" if there is none
+	shared   bool   // other processes may have it too
 	closed   atomic.Bool
 	waiters  waiters
 
@@ -127,31 +146,45 @@ type metadata struct {
 	byteLength uint64
 }
 
-// New makes a segment with room for capacity bytes of tensor, in memory of this process alone.
+// New makes a segment with room for capacity bytes of tensor, in memory of this process alone, or with [WithSealed] in
+// memory that can be handed to others.
 //
 // Errors: [ErrCapacity] if capacity is not positive, or too large to be a size; the system's error (as in
 // syscall.ENOMEM) if it has no memory or address space for it; [ErrUnsupported] in a build without cgo.
 func New(capacity int, opts ...Option) (*Segment, error) {
-	o := options{hugePages: true}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	if capacity <= 0 {
-		return nil, fmt.Errorf("%w: %d bytes asked for; a segment holds at least 1", ErrCapacity, capacity)
-	}
-	c, err := newCore(capacity, o.hugePages)
-	switch {
-	case errors.Is(err, ErrUnsupported):
+	o := newOptions(opts)
+	if err := checkCapacity(capacity); err != nil {
 		return nil, err
-	case errors.Is(err, ErrCapacity):
-		return nil, fmt.Errorf("%w: %d bytes and the header of %d are more than can be addressed", ErrCapacity, capacity,
-			DataOffset)
-	case err != nil:
-		return nil, fmt.Errorf("judemap: mapping a segment of %d bytes: %w", capacity, err)
+	}
+	c, err := newCore(capacity, o)
+	if err != nil {
+		return nil, makeError(err, fmt.Sprintf("mapping a segment of %d bytes", capacity), capacity)
+	}
+	return newSegmentOf(c, "", o.sealed, o), nil
+}
+
+func newSegmentOf(c core, name string, shared bool, o *options) *Segment {
+	if o.poll > 0 {
+		c.setPoll(o.poll)
 	}
 	m := &mapping{core: c, header: c.base()}
 	runtime.AddCleanup(m, core.free, c)
-	return &Segment{mapping: m, capacity: capacity, released: make(chan struct{})}, nil
+	return &Segment{mapping: m, capacity: c.capacity(), name: name, shared: shared, released: make(chan struct{})}
+}
+
+func checkCapacity(capacity int) error {
+	if capacity <= 0 {
+		return fmt.Errorf("%w: %d bytes asked for; a segment holds at least 1", ErrCapacity, capacity)
+	}
+	return nil
+}
+
+// makeError says why making a segment failed. doing is what was being done, with the numbers.
+func makeError(err error, doing string, capacity int) error {
+	if errors.Is(err, ErrCapacity) {
+		return fmt.Errorf("%w: %d bytes and the header of %d are more than can be addressed", ErrCapacity, capacity, DataOffset)
+	}
+	return fmt.Errorf("judemap: %s: %w", doing, err)
 }
 
 // Write commits a copy of data as a tensor of this shape (in elements, row-major) and type. It waits for other writers
@@ -159,7 +192,8 @@ func New(capacity int, opts ...Option) (*Segment, error) {
 //
 // Errors, after which the previous tensor is still there: [ErrDType] if dtype is unknown; [ErrShape] if the rank is
 // above [MaxDims], a dimension is negative, the size overflows, or len(data) is another; [ErrCapacity] if the tensor is
-// larger than the segment; [ErrClosed].
+// larger than the segment; [ErrClosed]; in a shared segment [ErrWriterActive] if another process writes to it, and
+// fs.ErrPermission if it was opened read-only.
 func (s *Segment) Write(shape []int, dtype DType, data []byte) error {
 	if err := s.checkTensor(shape, dtype, len(data)); err != nil {
 		return err
@@ -272,15 +306,20 @@ const (
 // Read returns a view of the tensor, without a copy, a system call or an allocation. It waits out a commit in
 // progress.
 //
-// Errors: [ErrEmpty] if there is none; [ErrCorrupt], naming the field, if the header can't be true; [ErrClosed].
+// Errors: [ErrEmpty] if there is none; [ErrCorrupt], naming the field, if the header can't be true; [ErrWriterDied],
+// within 100 ms, if the writing process died in the middle of a commit; [ErrClosed].
 func (s *Segment) Read() (t Tensor, err error) {
+	err = s.read(context.Background(), &t)
+	return t, err
+}
+
+func (s *Segment) read(ctx context.Context, t *Tensor) error {
 	for range viewAttempts {
-		if err = s.tryRead(&t); err != ErrBusy {
-			return t, err
+		if err := s.tryRead(t); err != ErrBusy {
+			return err
 		}
 	}
-	err = s.betweenCommits(func() error { return s.tryRead(&t) })
-	return t, err
+	return s.outwait(ctx, func() error { return s.tryRead(t) })
 }
 
 // TryRead is [Segment.Read], but returns [ErrBusy] in place of waiting.
@@ -317,6 +356,7 @@ func (s *Segment) tryRead(t *Tensor) error {
 	if version == 0 || ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
 		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
 		if err := s.tryReadDoubtful(t, version); err != nil {
+			*t = Tensor{version: version} // Next parks on it
 			return err
 		}
 	}
@@ -353,31 +393,46 @@ func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.
 func load64[T ~uint64](p *T) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
 func loadSequence(h *header) uint64 { return load64(&h.sequence) }
 
-// betweenCommits calls attempt where no writer of this process can be in a commit.
-func (s *Segment) betweenCommits(attempt func() error) error {
+// outwait makes attempts until one of them does not find a commit in progress: first where no writer of this process
+// can be in one, then, in a shared segment, parking while another process is.
+func (s *Segment) outwait(ctx context.Context, attempt func() error) error {
 	s.writing.Lock()
-	defer s.writing.Unlock()
 	err := attempt()
-	if err == ErrBusy {
-		return fmt.Errorf("%w: sequence is %d, odd, and no commit is in progress", ErrCorrupt, loadSequence(s.mapping.header))
+	s.writing.Unlock()
+	for err == ErrBusy {
+		seen := loadSequence(s.mapping.header)
+		switch {
+		case !s.shared:
+			return fmt.Errorf("%w: sequence is %d, odd, and no commit is in progress", ErrCorrupt, seen)
+		case seen&1 != 0:
+			if err := s.park(ctx, seen); err != nil {
+				return err
+			}
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		err = attempt()
 	}
 	return err
 }
 
 // ReadCopy returns a copy of the tensor, which is never torn. It waits out commits in progress; writers of this
-// process that never pause are held off after a few attempts. Errors are those of [Segment.Read].
-func (s *Segment) ReadCopy() (Tensor, error) {
+// process that never pause are held off after a few attempts, and those of other processes are tried again until they
+// leave the time for a copy. Errors are those of [Segment.Read].
+func (s *Segment) ReadCopy() (Tensor, error) { return s.readCopy(context.Background()) }
+
+func (s *Segment) readCopy(ctx context.Context) (Tensor, error) {
 	var buf []byte
 	for {
-		t, err := s.Read()
-		if err != nil {
+		var t Tensor
+		if err := s.read(ctx, &t); err != nil {
 			return Tensor{}, err
 		}
 		if buf == nil || t.length > len(buf) {
 			buf = make([]byte, t.length)
 		}
 		// The tensor may have grown since: then once more, with its new size.
-		if t, err = s.readInto(buf); err != errShortBuffer {
+		if t, err := s.readInto(ctx, buf); err != errShortBuffer {
 			return t, err
 		}
 	}
@@ -386,14 +441,14 @@ func (s *Segment) ReadCopy() (Tensor, error) {
 // ReadInto is [Segment.ReadCopy] into dst, without an allocation. The Tensor's data is the front of dst. If dst is too
 // small, the error wraps io.ErrShortBuffer. After an error the bytes of dst are unspecified.
 func (s *Segment) ReadInto(dst []byte) (Tensor, error) {
-	t, err := s.readInto(dst)
+	t, err := s.readInto(context.Background(), dst)
 	if err == errShortBuffer {
 		return Tensor{}, s.shortBuffer(len(dst))
 	}
 	return t, err
 }
 
-func (s *Segment) readInto(dst []byte) (t Tensor, err error) {
+func (s *Segment) readInto(ctx context.Context, dst []byte) (t Tensor, err error) {
 	for i, torn := 0, 0; i < viewAttempts && torn < copyAttempts; i++ {
 		if s.closed.Load() {
 			return t, ErrClosed
@@ -406,7 +461,7 @@ func (s *Segment) readInto(dst []byte) (t Tensor, err error) {
 		}
 		torn++
 	}
-	err = s.betweenCommits(func() error { return s.tryReadInto(dst, &t) })
+	err = s.outwait(ctx, func() error { return s.tryReadInto(dst, &t) })
 	return t, err
 }
 
@@ -492,15 +547,17 @@ func (s *Segment) Version() uint64 {
 	return version
 }
 
-// ByteCapacity returns the bytes of tensor that s was made for.
+// ByteCapacity returns the bytes of tensor that s was made for. In a segment without the coordination block (the Node
+// addon's) it is all that lies behind the header.
 func (s *Segment) ByteCapacity() int { return s.capacity }
 
-// Name returns the name under which other processes find s: "" for a segment of [New].
-func (s *Segment) Name() string { return "" }
+// Name returns the name under which other processes find s: "" for a segment of [New] or [OpenFile].
+func (s *Segment) Name() string { return s.name }
 
 // Close ends the use of s: it returns at once, parked readers wake with [ErrClosed], and every later call gets that
-// error. A write in progress finishes first; then the memory is given back, in the background. Views read zeros from
-// then on. Closing again does nothing. The error is always nil.
+// error. A write in progress finishes first; then the memory is given back, in the background, and with it the right to
+// write to a shared segment, which another process may take over. Views read zeros from then on. A shared segment lives
+// on, for others and under its name, see [Remove]. Closing again does nothing. The error is always nil.
 func (s *Segment) Close() error {
 	s.closing.Do(func() {
 		s.closed.Store(true)

@@ -15,12 +15,21 @@ package judemap
 #cgo nocallback jm_abort
 #cgo noescape jm_try_read_into
 #cgo nocallback jm_try_read_into
+#cgo nocallback jm_watch
+#cgo nocallback jm_unwatch
+#cgo nocallback jm_parker_next
+#cgo nocallback jm_writer_state
+#include <stdlib.h>
 #include "judemap/judemap.h"
 */
 import "C"
 
 import (
+	"fmt"
+	"os"
+	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	// Vendored, and compiled anew when changed, along with this package.
@@ -58,24 +67,84 @@ var _ = [...]int{
 	[1]int{}[C.JM_UINT16-Uint16],
 	[1]int{}[C.JM_INT16-Int16],
 	[1]int{}[C.JM_BOOL-Bool],
+	[1]int{}[C.JM_WRITER_NONE-WriterNone],
+	[1]int{}[C.JM_WRITER_HERE-WriterHere],
+	[1]int{}[C.JM_WRITER_OTHER-WriterOther],
+	[1]int{}[C.JM_WRITER_DIED-WriterDied],
 }
 
 // core is a handle of the C++ core. Its methods are the core's calls, one each; errors of theirs that the Go side has
 // no better words for come from status.
 type core struct{ segment *C.jm_segment }
 
-func newCore(capacity int, hugePages bool) (core, error) {
-	var c core
-	var flags C.uint32_t
-	if !hugePages {
-		flags = C.JM_NO_HUGE_PAGES
+// magic marks a segment that has the coordination block.
+const magic = C.JM_MAGIC
+
+func newCore(capacity int, o *options) (c core, err error) {
+	var st C.jm_status
+	if o.sealed {
+		st, err = C.jm_create_sealed(C.uint64_t(capacity), o.flags(), &c.segment)
+	} else {
+		st, err = C.jm_new(C.uint64_t(capacity), o.flags(), &c.segment)
 	}
-	st, errno := C.jm_new(C.uint64_t(capacity), flags, &c.segment)
-	return c, status(st, errno)
+	return c, status(st, err)
+}
+
+func createCore(name string, capacity int, o *options) (c core, err error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	st, err := C.jm_create(cname, C.uint64_t(capacity), C.uint32_t(o.mode), o.flags(), &c.segment)
+	return c, status(st, err)
+}
+
+// openCore also returns why what it found is no segment, with ErrCorrupt.
+func openCore(name string, o *options) (c core, why string, err error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var cwhy *C.char
+	st, err := C.jm_open(cname, o.flags(), &c.segment, &cwhy)
+	return c, C.GoString(cwhy), status(st, err)
+}
+
+func openFileCore(fd uintptr, o *options) (c core, why string, err error) {
+	var cwhy *C.char
+	st, err := C.jm_open_descriptor(C.int(fd), o.flags(), &c.segment, &cwhy)
+	return c, C.GoString(cwhy), status(st, err)
+}
+
+func removeSegment(name string) error {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	st, err := C.jm_remove(cname)
+	return status(st, err)
+}
+
+func (o *options) flags() (flags C.uint32_t) {
+	if !o.hugePages {
+		flags |= C.JM_NO_HUGE_PAGES
+	}
+	if o.readOnly {
+		flags |= C.JM_READ_ONLY
+	}
+	if o.foreign {
+		flags |= C.JM_FOREIGN_WRITERS
+	}
+	return flags
 }
 
 func (c core) free()         { C.jm_free(c.segment) }
 func (c core) base() *header { return C.jm_base(c.segment) }
+func (c core) capacity() int { return int(C.jm_capacity(c.segment)) }
+
+func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.segment, C.int64_t(d)) }
+
+func (c core) writer() WriterState { return WriterState(C.jm_writer_state(c.segment)) }
+
+func (c core) descriptor() (uintptr, error) {
+	var fd C.int
+	st, err := C.jm_descriptor(c.segment, &fd)
+	return uintptr(fd), status(st, err)
+}
 
 func (c core) retire() error {
 	st, errno := C.jm_retire(c.segment)
@@ -84,13 +153,15 @@ func (c core) retire() error {
 
 func (c core) write(shape []int, dtype DType, data []byte) error {
 	dims := dimensions(shape)
-	return status(C.jm_write(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype),
-		unsafe.Pointer(unsafe.SliceData(data)), C.uint64_t(len(data))), nil)
+	st, err := C.jm_write(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype),
+		unsafe.Pointer(unsafe.SliceData(data)), C.uint64_t(len(data)))
+	return status(st, err)
 }
 
 func (c core) fill(shape []int, dtype DType, value float64) error {
 	dims := dimensions(shape)
-	return status(C.jm_fill(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value)), nil)
+	st, err := C.jm_fill(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value))
+	return status(st, err)
 }
 
 // begin returns the bytes to be filled, until commit or abort.
@@ -98,8 +169,8 @@ func (c core) begin(shape []int, dtype DType) ([]byte, error) {
 	dims := dimensions(shape)
 	var data unsafe.Pointer
 	var length C.uint64_t
-	st := C.jm_begin(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
-	if err := status(st, nil); err != nil {
+	st, err := C.jm_begin(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
+	if err := status(st, err); err != nil {
 		return nil, err
 	}
 	return unsafe.Slice((*byte)(data), length), nil
@@ -126,6 +197,30 @@ func (c core) pin() error {
 
 func (c core) unpin()         { C.jm_unpin(c.segment) }
 func (c core) isPinned() bool { return C.jm_is_pinned(c.segment) != 0 }
+
+// parkerCore is a parker of the C++ core.
+type parkerCore struct{ parker *C.jm_parker }
+
+// newParkerCore also returns the event by which the parker says that next has something.
+func newParkerCore() (p parkerCore, event *os.File, err error) {
+	var fd C.int
+	if st, err := C.jm_parker_new(&p.parker, &fd); st != C.JM_OK {
+		return p, nil, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
+	}
+	return p, os.NewFile(uintptr(fd), "judemap-parker"), nil
+}
+
+func (p parkerCore) watch(c core, seen, token uint64) error {
+	if st, err := C.jm_watch(p.parker, c.segment, C.uint64_t(seen), C.uint64_t(token)); st != C.JM_OK {
+		return fmt.Errorf("judemap: starting a thread that waits for other processes: %w", status(st, err))
+	}
+	return nil
+}
+
+func (p parkerCore) unwatch(token uint64) { C.jm_unwatch(p.parker, C.uint64_t(token)) }
+func (p parkerCore) next() uint64         { return uint64(C.jm_parker_next(p.parker)) }
+func (p parkerCore) threads() int         { return int(C.jm_parker_threads(p.parker)) }
+func (p parkerCore) free()                { C.jm_parker_free(p.parker) }
 
 // dimensions returns a shape, already checked, as the core takes it.
 func dimensions(shape []int) (dims [MaxDims]C.uint64_t) {
@@ -158,9 +253,18 @@ func status(st C.jm_status, errno error) error {
 		return ErrCorrupt
 	case C.JM_ERR_BUFFER:
 		return errShortBuffer
+	case C.JM_ERR_READ_ONLY:
+		return errReadOnly
+	case C.JM_ERR_WRITER_ACTIVE:
+		return ErrWriterActive
+	case C.JM_ERR_WRITER_DIED:
+		return ErrWriterDied
 	}
-	if errno == nil {
+	switch errno {
+	case nil:
 		errno = syscall.EINVAL
+	case syscall.ENOSYS:
+		errno = fmt.Errorf("%w: segments can't be shared between processes on %s yet", ErrUnsupported, runtime.GOOS)
 	}
 	return errno
 }

@@ -8,9 +8,36 @@
 #include <new>
 
 #include "judemap/judemap.h"
+#include "judemap/parker.h"
 #include "judemap/segment.h"
 
 struct jm_segment final : judemap::Segment {};
+struct jm_parker final : judemap::Parker {};
+
+namespace {
+
+// Makes an object for a handle, and gives it to the caller if `make` succeeds with it.
+template <class Handle, class Make>
+jm_status make_handle(Handle** out, Make&& make) noexcept {
+  if (out == nullptr) return JM_ERR_ARGUMENT;
+  *out = nullptr;
+  auto* handle = new (std::nothrow) Handle;
+  if (handle == nullptr) {
+    errno = ENOMEM;
+    return JM_ERR_SYSTEM;
+  }
+  const jm_status status = make(*handle);
+  if (status == JM_OK) {
+    *out = handle;
+  } else {
+    const int error = errno;  // the destructor's calls may change it
+    delete handle;
+    errno = error;
+  }
+  return status;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -42,6 +69,16 @@ const char* jm_strerror(int status) {
       return "the system refused; errno says why";
     case JM_ERR_ARGUMENT:
       return "a null pointer, or a call out of order";
+    case JM_ERR_NAME:
+      return "a name has 1 to 255 bytes and no slash, and is not \".\" or \"..\"";
+    case JM_ERR_READ_ONLY:
+      return "the segment was opened read-only";
+    case JM_ERR_WRITER_ACTIVE:
+      return "another process, or another handle, is the segment's writer";
+    case JM_ERR_WRITER_DIED:
+      return "the segment's writer died";
+    case JM_ERR_TIMEOUT:
+      return "nothing was committed in time";
   }
   return "unknown status";
 }
@@ -49,23 +86,28 @@ const char* jm_strerror(int status) {
 size_t jm_item_size(uint32_t dtype) { return judemap::item_size(dtype); }
 
 jm_status jm_new(uint64_t capacity, uint32_t flags, jm_segment** out) {
-  if (out == nullptr) return JM_ERR_ARGUMENT;
-  *out = nullptr;
-  auto* segment = new (std::nothrow) jm_segment;
-  if (segment == nullptr) {
-    errno = ENOMEM;
-    return JM_ERR_SYSTEM;
-  }
-  const jm_status status = segment->create(capacity, flags);
-  if (status == JM_OK) {
-    *out = segment;
-  } else {
-    const int error = errno;
-    delete segment;
-    errno = error;
-  }
-  return status;
+  return make_handle(out, [&](jm_segment& segment) { return segment.create(capacity, flags); });
 }
+
+jm_status jm_create(const char* name, uint64_t capacity, uint32_t mode, uint32_t flags, jm_segment** out) {
+  return make_handle(out, [&](jm_segment& segment) { return segment.create(name, capacity, mode, flags); });
+}
+
+jm_status jm_create_sealed(uint64_t capacity, uint32_t flags, jm_segment** out) {
+  return make_handle(out, [&](jm_segment& segment) { return segment.create_sealed(capacity, flags); });
+}
+
+jm_status jm_open(const char* name, uint32_t flags, jm_segment** out, const char** why) {
+  return make_handle(out, [&](jm_segment& segment) { return segment.open(name, flags, why); });
+}
+
+jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, const char** why) {
+  return make_handle(out, [&](jm_segment& segment) { return segment.open(descriptor, flags, why); });
+}
+
+jm_status jm_descriptor(jm_segment* segment, int* out) { return segment->descriptor(out); }
+
+jm_status jm_remove(const char* name) { return judemap::Segment::remove(name); }
 
 jm_status jm_retire(jm_segment* segment) { return segment->retire(); }
 
@@ -91,6 +133,10 @@ void jm_abort(jm_segment* segment) { segment->abort(); }
 
 jm_status jm_read(jm_segment* segment, jm_tensor* out) { return segment->read(out); }
 
+jm_status jm_next(jm_segment* segment, uint64_t after, int64_t timeout, jm_tensor* out) {
+  return segment->next(after, timeout, out);
+}
+
 jm_status jm_try_read(const jm_segment* segment, jm_tensor* out) { return segment->try_read(out); }
 
 int jm_valid(const jm_segment* segment, const jm_tensor* tensor) { return segment->valid(*tensor); }
@@ -114,6 +160,10 @@ const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor)
 
 uint64_t jm_version(const jm_segment* segment) { return segment->version(); }
 
+jm_writer jm_writer_state(const jm_segment* segment) { return segment->writer(); }
+
+void jm_set_poll(jm_segment* segment, int64_t nanoseconds) { segment->set_poll(nanoseconds); }
+
 uint64_t jm_capacity(const jm_segment* segment) { return segment->capacity(); }
 
 struct jm_header* jm_base(const jm_segment* segment) { return segment->header(); }
@@ -123,5 +173,21 @@ jm_status jm_pin(jm_segment* segment) { return segment->pin(); }
 void jm_unpin(jm_segment* segment) { segment->unpin(); }
 
 int jm_is_pinned(const jm_segment* segment) { return segment->is_pinned(); }
+
+jm_status jm_parker_new(jm_parker** out, int* descriptor) {
+  return make_handle(out, [&](jm_parker& parker) { return parker.create(descriptor); });
+}
+
+void jm_parker_free(jm_parker* parker) { delete parker; }
+
+jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token) {
+  return parker->watch(segment, seen, token);
+}
+
+void jm_unwatch(jm_parker* parker, uint64_t token) { parker->unwatch(token); }
+
+uint64_t jm_parker_next(jm_parker* parker) { return parker->next(); }
+
+size_t jm_parker_threads(jm_parker* parker) { return parker->threads(); }
 
 }  // extern "C"

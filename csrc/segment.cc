@@ -5,11 +5,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <limits>
+#include <new>
 
 #include "judemap/memory.h"
+#include "judemap/share.h"
+#include "judemap/wait.h"
 
 #if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
 #include <immintrin.h>
@@ -22,6 +27,41 @@ namespace {
 // that short commits are waited out; each torn copying attempt costs a copy.
 constexpr int kBusyAttempts = 256;
 constexpr int kTornAttempts = 4;
+
+// How often a parked thread looks up in a shared segment: a dead writer cannot wake anybody. Also while no writer is
+// there: one may come, and die, between the look and the sleep (model/, FOREVER_IF_NONE).
+constexpr std::int64_t kLookForDeath = 40'000'000;  // ns
+
+// How often a parked thread looks whether its own handle was retired.
+constexpr std::int64_t kLookForClose = 1'000'000'000;  // ns
+
+// How long a commit may seem stuck, by a writer that takes no lock, before that writer counts as dead: this, and a
+// nanosecond for each byte of capacity, since no machine that runs this writes slower.
+constexpr std::int64_t kStuck = 50'000'000;  // ns
+
+std::int64_t now() noexcept {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+jm_status system_error(int error) noexcept {
+  errno = error;
+  return JM_ERR_SYSTEM;
+}
+
+bool good_name(const char* name) noexcept {
+  if (name == nullptr) return false;
+  const std::size_t length = strnlen(name, 256);
+  return length != 0 && length <= 255 && std::strchr(name, '/') == nullptr && std::strcmp(name, ".") != 0 &&
+         std::strcmp(name, "..") != 0;
+}
+
+// Bytes to map for a capacity: header and data, whole pages; 0 if the capacity is 0 or more than can be addressed.
+// No object is larger than PTRDIFF_MAX, so that pointers into it can be subtracted.
+std::size_t size_for(std::uint64_t capacity) noexcept {
+  const std::size_t page = memory::page_size();
+  if (capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET - page) return 0;
+  return (JM_DATA_OFFSET + static_cast<std::size_t>(capacity) + page - 1) / page * page;
+}
 
 void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
@@ -135,22 +175,17 @@ void TicketLock::unlock() noexcept {
 }
 
 Segment::~Segment() {
-  if (header_ != nullptr) memory::unmap(header_, mapped_);
+  if (header_ == nullptr) return;
+  if (shared_) retire();  // gives the writer's lock back in order
+  memory::unmap(header_, mapped_);
 }
 
 jm_status Segment::create(std::uint64_t capacity, std::uint32_t flags) noexcept {
   if (header_ != nullptr) return JM_ERR_ARGUMENT;
-  const std::size_t page = memory::page_size();
-  // No object is larger than PTRDIFF_MAX, so that pointers into it can be subtracted.
-  if (capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET - page) {
-    return JM_ERR_CAPACITY;
-  }
-  const std::size_t size = (JM_DATA_OFFSET + static_cast<std::size_t>(capacity) + page - 1) / page * page;
+  const std::size_t size = size_for(capacity);
+  if (size == 0) return JM_ERR_CAPACITY;
   void* base;
-  if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) {
-    errno = error;
-    return JM_ERR_SYSTEM;
-  }
+  if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) return system_error(error);
   // The zeroed pages are a valid header already: std::atomic of a word is that word, and all of them start at 0.
   header_ = static_cast<jm_header*>(base);
   capacity_ = capacity;
@@ -158,18 +193,224 @@ jm_status Segment::create(std::uint64_t capacity, std::uint32_t flags) noexcept 
   return JM_OK;
 }
 
+jm_status Segment::create(const char* name, std::uint64_t capacity, std::uint32_t mode, std::uint32_t flags) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  if (!good_name(name)) return JM_ERR_NAME;
+  const std::size_t size = size_for(capacity);
+  if (size == 0) return JM_ERR_CAPACITY;
+  int descriptor;
+  if (const int error = share::make(size, mode, &descriptor)) return system_error(error);
+  if (const jm_status status = adopt_new(descriptor, size, capacity, flags)) return status;
+  if (const int error = share::publish(descriptor, name)) {
+    retire();
+    return system_error(error);
+  }
+  return JM_OK;
+}
+
+jm_status Segment::create_sealed(std::uint64_t capacity, std::uint32_t flags) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  const std::size_t size = size_for(capacity);
+  if (size == 0) return JM_ERR_CAPACITY;
+  int descriptor;
+  if (const int error = share::make_sealed(size, &descriptor)) return system_error(error);
+  return adopt_new(descriptor, size, capacity, flags);
+}
+
+jm_status Segment::open(const char* name, std::uint32_t flags, const char** why) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  if (!good_name(name)) return JM_ERR_NAME;
+  const bool writable = (flags & JM_READ_ONLY) == 0;
+  int descriptor;
+  if (const int error = share::open(name, writable, &descriptor)) return system_error(error);
+  return adopt(descriptor, writable, why);
+}
+
+jm_status Segment::open(int descriptor, std::uint32_t flags, const char** why) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  const bool writable = (flags & JM_READ_ONLY) == 0;
+  int own;
+  if (const int error = share::reopen(descriptor, writable, &own)) return system_error(error);
+  return adopt(own, writable, why);
+}
+
+jm_status Segment::remove(const char* name) noexcept {
+  if (!good_name(name)) return JM_ERR_NAME;
+  const int error = share::remove(name);
+  return error == 0 ? JM_OK : system_error(error);
+}
+
+jm_status Segment::adopt_new(int descriptor, std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept {
+  void* base;
+  if (const int error = share::map(descriptor, size, true, &base)) {
+    share::close(descriptor);
+    return system_error(error);
+  }
+  header_ = static_cast<jm_header*>(base);  // zeroed pages are a valid header
+  capacity_ = capacity;
+  mapped_ = size;
+  shared_ = true;
+  descriptor_ = descriptor;
+  writers_wake_ = (flags & JM_FOREIGN_WRITERS) == 0;
+  header_->capacity.store(capacity, std::memory_order_relaxed);
+  header_->flags.store(writers_wake_ ? JM_FLAG_WRITERS_WAKE : 0, std::memory_order_relaxed);
+  header_->magic.store(JM_MAGIC, std::memory_order_release);
+  return JM_OK;
+}
+
+jm_status Segment::adopt(int descriptor, bool writable, const char** why) noexcept {
+  const char* reason = nullptr;
+  std::size_t size = 0;
+  void* base = nullptr;
+  int error = share::size(descriptor, &size);
+  if (error == 0) {
+    if (size == 0) {
+      reason = "it is empty: no segment, or one whose creator died before it was ready";
+    } else if (size <= JM_DATA_OFFSET) {
+      reason = "it is too short to be a segment";
+    } else {
+      const std::size_t page = memory::page_size();
+      mapped_ = (size + page - 1) / page * page;
+      error = share::map(descriptor, mapped_, writable, &base);
+    }
+  }
+  std::uint64_t capacity = size - JM_DATA_OFFSET;
+  std::uint32_t magic = 0, flags = 0;
+  if (base != nullptr && error == 0) {
+    // Another process wrote this: nothing of it is taken on trust.
+    const auto* header = static_cast<const jm_header*>(base);
+    magic = header->magic.load(std::memory_order_acquire);
+    flags = header->flags.load(std::memory_order_relaxed);
+    if (magic == JM_MAGIC) {
+      const std::uint64_t asked = header->capacity.load(std::memory_order_relaxed);
+      if (asked == 0 || asked > capacity) reason = "its capacity is larger than its file, or 0";
+      capacity = asked;
+    } else if (magic != 0) {
+      reason = "its magic number is another one";
+    }
+  }
+  if (error != 0 || reason != nullptr) {
+    if (base != nullptr && error == 0) memory::unmap(base, mapped_);
+    share::close(descriptor);
+    mapped_ = 0;
+    if (error != 0) return system_error(error);
+    if (why != nullptr) *why = reason;
+    return JM_ERR_CORRUPT;
+  }
+  header_ = static_cast<jm_header*>(base);
+  capacity_ = capacity;
+  shared_ = true;
+  writable_ = writable;
+  descriptor_ = descriptor;
+  counts_waiters_ = magic == JM_MAGIC && writable;
+  writers_wake_ = magic == JM_MAGIC && (flags & JM_FLAG_WRITERS_WAKE) != 0;
+  return JM_OK;
+}
+
+jm_status Segment::descriptor(int* out) noexcept {
+  std::lock_guard<std::mutex> hold(state_);
+  if (!shared_) return JM_ERR_ARGUMENT;
+  if (descriptor_ < 0) return JM_ERR_CLOSED;
+  const int error = share::reopen(descriptor_, writable_, out);
+  return error == 0 ? JM_OK : system_error(error);
+}
+
 jm_status Segment::retire() noexcept {
   writer_.lock();
   int error = 0;
   {
-    std::lock_guard<std::mutex> hold(pin_);
+    std::lock_guard<std::mutex> hold(state_);
     // First, so that a reader that finds zeros also finds out why.
-    if (!retired_.exchange(true)) error = memory::retire(header_, mapped_);
+    if (!retired_.exchange(true)) {
+      if (attached_.exchange(false) && counts_waiters_) header_->flags.fetch_and(~JM_FLAG_WRITER_ATTACHED);
+      wake_waiters();  // those of this handle find it closed
+      if (announced_ != 0) header_->waiters.fetch_sub(announced_, std::memory_order_relaxed);
+      if (descriptor_ >= 0) share::close(descriptor_);  // and the lock with it, after the flag: see writer()
+      descriptor_ = -1;
+      error = memory::retire(header_, mapped_);
+    }
     pinned_.store(false, std::memory_order_relaxed);
   }
   writer_.unlock();
   errno = error;
   return error == 0 ? JM_OK : JM_ERR_SYSTEM;
+}
+
+jm_writer Segment::writer() const noexcept {
+  if (!shared_) return JM_WRITER_NONE;
+  if (attached_.load(std::memory_order_acquire)) return JM_WRITER_HERE;
+  std::lock_guard<std::mutex> hold(state_);
+  if (descriptor_ < 0) return JM_WRITER_NONE;
+  // A writer takes the lock, then sets the flag, then commits; it clears the flag, then drops the lock. So the flag, or
+  // an odd sequence, without a lock is a death, unless one writer ended and another began in between: hence the second
+  // look. The odd one must be the same before and after the look at the lock.
+  for (int look = 0; look < 2; ++look) {
+    const std::uint64_t sequence = version();
+    bool locked = false;
+    if (share::writer_locked(descriptor_, &locked) != 0 || locked) return JM_WRITER_OTHER;
+    const bool odd = (sequence & 1) != 0 && version() == sequence;
+    if (!writers_wake_) {
+      if (!odd) return JM_WRITER_NONE;
+      // A writer that takes no lock may be in the middle of a commit, or dead in it: the time tells.
+      if (odd_ != sequence) {
+        odd_ = sequence;
+        odd_since_ = now();
+      }
+      const std::int64_t stuck = kStuck + static_cast<std::int64_t>(capacity_);
+      return now() - odd_since_ < stuck ? JM_WRITER_NONE : JM_WRITER_DIED;
+    }
+    if (!odd && (header_->flags.load(std::memory_order_acquire) & JM_FLAG_WRITER_ATTACHED) == 0) return JM_WRITER_NONE;
+  }
+  return JM_WRITER_DIED;
+}
+
+jm_status Segment::attach_writer() noexcept {
+  if (!writable_) return JM_ERR_READ_ONLY;
+  {
+    std::lock_guard<std::mutex> hold(state_);
+    const int error = share::lock_writer(descriptor_);
+    if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;
+    if (error != 0) return system_error(error);
+    if (counts_waiters_) header_->flags.fetch_or(JM_FLAG_WRITER_ATTACHED);
+    attached_.store(true, std::memory_order_release);
+  }
+  if (version() & 1) {
+    // The writer before died in the middle of a commit. Readers get "empty" until the first commit of this one.
+    const std::uint64_t version = begin_commit(*header_);
+    store_metadata(*header_, Metadata{});
+    end_commit(*header_, version);
+  }
+  wake_waiters();  // the writer before may have died between its commit and the wake
+  return JM_OK;
+}
+
+void Segment::wake_waiters() noexcept {
+  // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
+  // that is about to park, or that reader's second look sees the commit.
+  if (counts_waiters_ && header_->waiters.load(std::memory_order_seq_cst) != 0) {
+    wait::wake_all(&header_->sequence, shared_);
+  }
+}
+
+void Segment::announce() noexcept {
+  if (!counts_waiters_) return;
+  std::lock_guard<std::mutex> hold(state_);
+  if (retired_.load(std::memory_order_relaxed)) return;
+  ++announced_;
+  header_->waiters.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void Segment::conceal() noexcept {
+  if (!counts_waiters_) return;
+  std::lock_guard<std::mutex> hold(state_);
+  if (retired_.load(std::memory_order_relaxed)) return;  // retire() did it
+  --announced_;
+  header_->waiters.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::int64_t Segment::nap() const noexcept {
+  if (!counts_waiters_ || !writers_wake_) return poll_.load(std::memory_order_relaxed);
+  return shared_ ? kLookForDeath : wait::kForever;
 }
 
 jm_status Segment::describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
@@ -190,6 +431,12 @@ jm_status Segment::open_commit(const Metadata& metadata) noexcept {
     writer_.unlock();
     return JM_ERR_CLOSED;
   }
+  if (shared_ && !attached_.load(std::memory_order_relaxed)) {
+    if (const jm_status status = attach_writer()) {
+      writer_.unlock();
+      return status;
+    }
+  }
   committing_ = begin_commit(*header_);
   store_metadata(*header_, metadata);
   return JM_OK;
@@ -197,6 +444,7 @@ jm_status Segment::open_commit(const Metadata& metadata) noexcept {
 
 void Segment::commit() noexcept {
   end_commit(*header_, committing_);
+  wake_waiters();
   writer_.unlock();
 }
 
@@ -274,9 +522,53 @@ jm_status Segment::until_stable(Try&& attempt) noexcept {
   }
   // A writer of this process that never pauses, or a long update: wait for one's turn among the writers.
   writer_.lock();
-  const jm_status status = attempt();
+  jm_status status = attempt();
   writer_.unlock();
+  // A commit of another process: park until it is over. In private memory nobody else can be in one.
+  while (status == JM_ERR_BUSY) {
+    if (!shared_) return JM_ERR_CORRUPT;
+    const std::uint64_t seen = version();
+    if (seen & 1) {
+      if (const jm_status parked = park(seen, wait::kForever); parked != JM_OK) return parked;
+    }
+    status = attempt();
+  }
   return status;
+}
+
+jm_status Segment::park(std::uint64_t seen, std::int64_t timeout) noexcept {
+  announce();
+  jm_status status = JM_OK;
+  // The look after announce(); the kernel looks once more, when it parks the thread.
+  if (version() == seen && !retired_.load(std::memory_order_acquire)) {
+    if (writer() == JM_WRITER_DIED) {
+      // It may have ended this commit with its last breath: only the same sequence as before is a stuck one.
+      if (version() == seen) status = JM_ERR_WRITER_DIED;
+    } else {
+      // A wake of this handle's end can come before the thread sleeps, and the word reads 0 afterwards, as before the
+      // first commit: so that it doesn't sleep for ever, it looks now and then.
+      std::int64_t time = nap();
+      if (time == wait::kForever || time > kLookForClose) time = kLookForClose;
+      if (timeout != wait::kForever && timeout < time) time = timeout;
+      const wait::Word word = {&header_->sequence, static_cast<std::uint32_t>(seen), shared_};
+      wait::park_any(&word, 1, time);
+    }
+  }
+  conceal();
+  return status;
+}
+
+jm_status Segment::next(std::uint64_t after, std::int64_t timeout, jm_tensor* out) noexcept {
+  const std::int64_t until = timeout < 0 ? 0 : now() + timeout;
+  for (;;) {
+    const std::uint64_t seen = version();
+    const jm_status status = (seen & 1) != 0 ? JM_ERR_BUSY : try_read(out);
+    if (status == JM_OK && out->version > after) return JM_OK;
+    if (status != JM_OK && status != JM_ERR_EMPTY && status != JM_ERR_BUSY) return status;
+    std::int64_t left = wait::kForever;
+    if (timeout >= 0 && (left = until - now()) <= 0) return JM_ERR_TIMEOUT;
+    if (const jm_status parked = park(seen, left); parked != JM_OK) return parked;
+  }
 }
 
 jm_status Segment::try_read(jm_tensor* out) const noexcept {
@@ -302,7 +594,7 @@ jm_status Segment::read_into(void* buffer, std::uint64_t size, jm_tensor* out) n
 }
 
 jm_status Segment::pin() noexcept {
-  std::lock_guard<std::mutex> hold(pin_);
+  std::lock_guard<std::mutex> hold(state_);
   if (retired_.load(std::memory_order_relaxed)) return JM_ERR_CLOSED;
   if (is_pinned()) return JM_OK;
   if (const int error = memory::pin(header_, mapped_)) {
@@ -314,7 +606,7 @@ jm_status Segment::pin() noexcept {
 }
 
 void Segment::unpin() noexcept {
-  std::lock_guard<std::mutex> hold(pin_);
+  std::lock_guard<std::mutex> hold(state_);
   if (!is_pinned()) return;
   memory::unpin(header_, mapped_);
   pinned_.store(false, std::memory_order_relaxed);

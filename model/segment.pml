@@ -1,9 +1,9 @@
 /*
  * The segment protocol: one writer at a time commits tensors through a seqlock, readers take snapshots and park until
- * the next commit, writers die, the next one repairs. README.md says what is proved and what is left out.
+ * the next commit, writers die, the next one repairs. README.md says what is proved, and what is left out.
  *
- * Sizes (-D): READERS, CALLS (Next calls of each), WRITERS (one after the other), COMMITS (at most, of each), DEATHS.
- * Mutants (-D): each takes one rule away, and must be found wrong. They stand where the rule stands, under #ifdef.
+ * Sizes (-D): READERS, CALLS (Next calls of each), WRITERS (one holds the lock at a time), COMMITS (at most, of each),
+ * DEATHS (at most, over all). Every other name under #ifdef is a mutant: it takes away the rule that stands there.
  */
 
 #ifndef READERS
@@ -26,8 +26,8 @@
 /* ---- Memory --------------------------------------------------------------------------------------------------------
  *
  * A store goes into a buffer first and reaches memory some time later. There is one buffer for each location, so that
- * stores to one location stay in order and stores to different locations overtake each other (SPARC's PSO; more than
- * x86 allows, and what arm64 does). Only writers store; readers change `waiters` alone, by an atomic read-modify-write.
+ * stores to one location stay in order and stores to different locations overtake each other (SPARC's PSO: arm64 does
+ * that, x86 does not). Only writers store; readers change `waiters` alone, by an atomic read-modify-write.
  *
  * All writers share the buffers: a buffer belongs to the writer that holds the lock, and the lock passes on only when
  * the buffers are empty (see writer).
@@ -42,9 +42,9 @@ chan buffer[3] = [2] of { byte };
 
 #define DRAINED (empty(buffer[SEQUENCE]) && empty(buffer[META]) && empty(buffer[DATA]))
 
-/* A fence stalls until the buffers are empty. A release fence on real hardware only puts a mark into the buffer, and
- * later loads may pass it: a commit has none before its release store, so both come to the same. */
-#define FENCE   DRAINED
+/* A fence stalls until the buffers are empty. On real hardware a release fence only orders the stores on its two sides,
+ * and loads may pass it: a commit loads nothing between its fence and its last store, so both come to the same. */
+#define FENCE DRAINED
 
 active proctype store_buffers()
 {
@@ -76,13 +76,14 @@ bool killed[WRITERS];   /* SIGKILL was sent */
 /* ---- The segment's coordination block, and what only the proof remembers ----------------------------------------- */
 
 byte waiters;           /* parked readers */
+bool attached;          /* flag: a writer is here; one that dies leaves it set */
 
 #define EMPTY 0         /* metadata with ndim 0, byte_length 0 */
 
 byte holders;           /* writers between lock and unlock */
 short died_versions;    /* bit s/2: a writer died and left the odd sequence s behind */
 byte finished;          /* bit w: writer w needs nothing more from anybody */
-short empty_versions = 1;  /* bit s/2: version s holds no tensor; version 0 is the one before the first commit */
+short empty_versions = 1; /* bit s/2: version s holds no tensor; version 0 is the one before the first commit */
 
 #define IS_ODD(s) ((s) & 1)
 
@@ -108,11 +109,15 @@ inline publish()
 #endif
 }
 
-/* No waiters, no system call. */
+/* No waiters, no system call. The wake gets to those asleep and waits for nobody. */
 inline wake()
 {
 	if
-	:: waiters != 0 -> FUTEX_WAKE
+	:: waiters != 0 ->
+		FUTEX_WAKE;
+#ifdef AWAIT_READERS
+		waiters == 0
+#endif
 	:: else
 	fi
 }
@@ -122,7 +127,7 @@ inline commit()
 	seq++;
 	buffer[SEQUENCE] ! seq;         /* relaxed: odd */
 #ifndef NO_RELEASE_FENCE
-	FENCE;                          /* release: no store below is visible before odd; pairs with the reader's acquire fence */
+	FENCE;                          /* release: nothing below is visible before odd; pairs with the acquire fence */
 #endif
 	buffer[META] ! seq + 1;
 	buffer[DATA] ! seq + 1;
@@ -131,15 +136,21 @@ inline commit()
 	wake()
 }
 
-/* The new holder of the lock puts right what a dead one left: a commit cut short, or a commit that woke nobody. */
+/* The new holder of the lock puts right what a dead one left: a commit cut short, or one that woke nobody. The second
+ * cannot be seen in the segment, so every new holder wakes: it may not commit for a long time. */
 inline take_over()
 {
-	seq = memory[SEQUENCE];         /* the lock's own acquire; from here on `seq` is what the writer's loads would forward */
+	attached = true;
+	seq = memory[SEQUENCE];         /* the lock's own acquire; later loads would be forwarded what `seq` holds */
 #ifndef NO_REPAIR
 	if
 	:: IS_ODD(seq) ->               /* odd is visible already, so no fence is needed before the store */
 		buffer[META] ! EMPTY;
+#ifdef REPAIR_TO_ZERO
+		seq = 0;
+#else
 		d_step { seq++; empty_versions = empty_versions | (1 << (seq / 2)) };
+#endif
 		publish()
 	:: else
 	fi;
@@ -149,6 +160,12 @@ inline take_over()
 #endif
 }
 
+#ifdef NO_LOCK
+#define IS_FREE true
+#else
+#define IS_FREE (lock == FREE)
+#endif
+
 proctype writer(byte me)
 {
 	byte seq;
@@ -156,8 +173,8 @@ proctype writer(byte me)
 
 	{
 		if
-		:: atomic { lock == FREE -> lock = me + 1; holders++; assert(holders == 1) }
-		:: lock != FREE -> goto left            /* ErrWriterActive */
+		:: atomic { IS_FREE -> lock = me + 1; holders++; assert(holders == 1) }
+		:: lock != FREE -> goto left    /* ErrWriterActive */
 		fi;
 		assert(DRAINED);
 		take_over();
@@ -166,8 +183,8 @@ proctype writer(byte me)
 		:: break
 		od;
 		if
-		:: skip                                 /* closes the segment */
-		::                                      /* or keeps it, alive, and never commits again */
+		:: attached = false             /* closes the segment */
+		::                              /* or keeps it, alive, and never commits again */
 			finished = finished | (1 << me);
 end_idle:		false
 		fi
@@ -202,7 +219,7 @@ active proctype sigkill()
 
 /* ---- Reader ------------------------------------------------------------------------------------------------------ */
 
-#define SELF (1 << me)
+#define SELF (1 << me)          /* this reader's bit in `asleep` */
 
 /* Acquire fence: every load of the payload comes before the second load of `sequence`; pairs with the release fence in
  * commit. Who has loaded a word of a later commit then finds at least that commit's odd number. */
@@ -212,7 +229,7 @@ active proctype sigkill()
 #define ACQUIRE_FENCE (got_meta && got_data)
 #endif
 
-/* The loads after the first one. Nothing orders loads of different locations but what stands here. */
+/* The loads after the first one. They come in any order that the conditions here allow. */
 inline load_rest()
 {
 	do
@@ -228,6 +245,15 @@ inline forget()
 	d_step { seq = 0; again = 0; meta = 0; data = 0; got_meta = false; got_data = false; got_again = false }
 }
 
+/* Every futex wait has a time-out. One could think that it needs none while no writer is attached, who could die: the
+ * next one wakes all readers when it comes. But it may come after the look at the flag and before the sleep, and that
+ * wake is lost: a writer's coming leaves `sequence`, which the kernel compares, as it is. */
+#ifdef FOREVER_IF_NONE
+#define IS_BOUNDED bounded
+#else
+#define IS_BOUNDED true
+#endif
+
 /* Calls Next(after) CALLS times, each time with the version that it saw last. */
 proctype reader(byte me)
 {
@@ -235,6 +261,9 @@ proctype reader(byte me)
 	byte calls;
 	byte seq, again, meta, data;
 	bool got_meta, got_data, got_again;
+#ifdef FOREVER_IF_NONE
+	bool bounded;
+#endif
 
 next:
 	if
@@ -290,30 +319,40 @@ in_progress:
 	goto next;                      /* ErrWriterDied */
 
 park:
-	forget();
 	waiters++;                      /* sequentially consistent; pairs with the load of `waiters` in wake */
+#ifndef COMPARE_ONLY
 	seq = memory[SEQUENCE];         /* sequentially consistent, the re-check; pairs with the store in publish */
+#endif
 #ifndef NO_RECHECK
 	if
 	:: !IS_ODD(seq) && seq != after -> goto unpark
 	:: else
 	fi;
 #endif
-	/* futex_wait: the kernel compares and puts to sleep in one step. */
+#ifdef FOREVER_IF_NONE
+	bounded = attached;
+#endif
+	/* futex_wait: the kernel compares and puts to sleep in one step. An odd sequence is waited out in the same way. */
+#ifdef NO_COMPARE
+	asleep = asleep | SELF;
+#else
 	if
 	:: atomic { memory[SEQUENCE] == seq -> asleep = asleep | SELF }
 	:: memory[SEQUENCE] != seq -> goto unpark
 	fi;
+#endif
 	if
 	:: !(asleep & SELF)
-	/* The futex's time-out. A real one comes under a live writer too; here it must not, or it would hide a lost wake. */
-	:: atomic { lock == FREE -> asleep = asleep & ~SELF }
+	/* The futex's time-out, which is there to find a dead writer. A real one comes under a live writer too; here it must
+	 * not, or it would hide a lost wake. */
+	:: atomic { lock == FREE && IS_BOUNDED -> asleep = asleep & ~SELF }
 	/* Promela's `timeout`: nothing else in the whole model can move, so this reader sleeps for ever. It may, if there
 	 * is nothing newer to see. */
 	:: timeout ->
 		assert(memory[SEQUENCE] == after);
 		goto done
 	fi;
+
 unpark:
 	waiters--;
 	goto retry;

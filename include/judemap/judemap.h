@@ -2,7 +2,8 @@
  * segment.h, the class behind it.
  *
  * Threads: every function may be called from any thread, with the one exception that jm_free must come last. Writes to
- * one handle are serialized inside; a second *process* must not write to the same segment.
+ * one handle are serialized inside. Of several handles on one shared segment, in one process or several, the first that
+ * writes is the writer until it is retired or freed, or its process ends; the others get JM_ERR_WRITER_ACTIVE.
  *
  * Errors: a function that returns a jm_status changes nothing when it fails, unless it says otherwise; what was
  * committed before is still there. JM_ERR_SYSTEM leaves the system's reason in errno.
@@ -30,7 +31,12 @@ typedef enum jm_status {
   JM_ERR_BUFFER = 9,      /* the destination is smaller than the tensor; out->byte_length says how large it must be */
   JM_ERR_PIN_DENIED = 10, /* the system refused to lock the pages; errno says why; see `ulimit -l` */
   JM_ERR_SYSTEM = 11,     /* the system refused; errno says why */
-  JM_ERR_ARGUMENT = 12    /* a null pointer, or a call out of order */
+  JM_ERR_ARGUMENT = 12,   /* a null pointer, or a call out of order */
+  JM_ERR_NAME = 13,       /* a name that is empty, "." or "..", longer than 255 bytes, or has a slash */
+  JM_ERR_READ_ONLY = 14,  /* a write to a segment that was opened with JM_READ_ONLY */
+  JM_ERR_WRITER_ACTIVE = 15, /* another process, or another handle of this one, writes to the segment */
+  JM_ERR_WRITER_DIED = 16,   /* the writing process died; in a read: in the middle of a commit */
+  JM_ERR_TIMEOUT = 17        /* nothing was committed in time */
 } jm_status;
 
 /* One segment, mapped into this process. */
@@ -46,8 +52,11 @@ typedef struct jm_tensor {
   const void* data;            /* row-major; in the segment (until the next commit) or in the caller's buffer */
 } jm_tensor;
 
-/* Flags of jm_new. */
-#define JM_NO_HUGE_PAGES 1u /* don't advise huge pages, which a segment of 2 MiB and more otherwise gets */
+/* Flags of the functions that make or open a segment. */
+#define JM_NO_HUGE_PAGES 1u /* jm_new: don't advise huge pages, which a segment of 2 MiB and more otherwise gets */
+#define JM_READ_ONLY 2u     /* jm_open: map without the right to write; waiting then polls */
+/* jm_create, jm_create_sealed: writers that don't wake readers (the Node addon) may write to it too: readers poll. */
+#define JM_FOREIGN_WRITERS 4u
 
 /* An English sentence for a status, never NULL, owned by the library. */
 const char* jm_strerror(int status);
@@ -58,6 +67,31 @@ size_t jm_item_size(uint32_t dtype);
 /* Makes a segment for `capacity` bytes of tensor in memory private to this process. The handle belongs to the caller,
  * who gives it to jm_free. Errors: JM_ERR_CAPACITY, JM_ERR_SYSTEM (ENOMEM), JM_ERR_ARGUMENT. */
 jm_status jm_new(uint64_t capacity, uint32_t flags, jm_segment** out);
+
+/* Makes a segment that other processes find by name, of 1 to 255 bytes without a slash; on Linux /dev/shm/NAME. `mode`
+ * is the file's permissions, as in 0600; the umask does not apply. The memory is reserved at once. The segment appears
+ * under its name only when it is ready. Errors: JM_ERR_NAME; JM_ERR_CAPACITY; JM_ERR_SYSTEM with EEXIST, ENOSPC, ENOSYS
+ * (a platform that can't), ... */
+jm_status jm_create(const char* name, uint64_t capacity, uint32_t mode, uint32_t flags, jm_segment** out);
+
+/* Makes a segment without a name whose descriptor (jm_descriptor) can be passed to other processes, which can't shrink
+ * it. Errors: those of jm_create but for the name's. */
+jm_status jm_create_sealed(uint64_t capacity, uint32_t flags, jm_segment** out);
+
+/* Opens a segment by its name, also one that the Node addon wrote. *why, where `why` isn't NULL, gets a phrase for
+ * JM_ERR_CORRUPT, owned by the library. Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is no segment; JM_ERR_SYSTEM with
+ * ENOENT, EACCES, ... */
+jm_status jm_open(const char* name, uint32_t flags, jm_segment** out, const char** why);
+
+/* Opens the segment behind a descriptor, which stays the caller's. Errors: those of jm_open. */
+jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, const char** why);
+
+/* A new descriptor of a shared segment's file, close-on-exec, for the caller to pass on and to close.
+ * Errors: JM_ERR_ARGUMENT for a segment of jm_new; JM_ERR_CLOSED; JM_ERR_SYSTEM. */
+jm_status jm_descriptor(jm_segment* segment, int* out);
+
+/* Takes a name away. Whoever has the segment open keeps it. Errors: JM_ERR_NAME; JM_ERR_SYSTEM with ENOENT, ... */
+jm_status jm_remove(const char* name);
 
 /* Gives the memory back but keeps the address range, which reads as zeros from here on: a reader that is in the middle
  * of a read, or looks at a view, finds zeros and faults nowhere. Waits for a write in progress. Idempotent. */
@@ -92,8 +126,13 @@ void jm_abort(jm_segment* segment);
 
 /* A zero-copy snapshot: out->data points into the segment, and the next commit overwrites what is there. Ask jm_valid
  * after using it. Waits out a commit in progress. Errors: JM_ERR_EMPTY, JM_ERR_CORRUPT (*out has what the header says),
- * JM_ERR_CLOSED. */
+ * JM_ERR_WRITER_DIED, JM_ERR_CLOSED. */
 jm_status jm_read(jm_segment* segment, jm_tensor* out);
+
+/* jm_read for a tensor whose version is above `after`: parks the thread until there is one, for `timeout` nanoseconds
+ * (negative: for ever). Errors: JM_ERR_TIMEOUT; JM_ERR_WRITER_DIED if the writer died and nothing newer is there (so
+ * also when waiting begins, until another process writes); those of jm_read but JM_ERR_EMPTY. */
+jm_status jm_next(jm_segment* segment, uint64_t after, int64_t timeout, jm_tensor* out);
 
 /* jm_read, with JM_ERR_BUSY in place of waiting. */
 jm_status jm_try_read(const jm_segment* segment, jm_tensor* out);
@@ -115,6 +154,45 @@ const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor)
 
 /* The sequence: even when stable, odd while a commit is in progress, 0 before the first. */
 uint64_t jm_version(const jm_segment* segment);
+
+/* Who writes to a shared segment. */
+typedef enum jm_writer {
+  JM_WRITER_NONE = 0,  /* nobody, as far as can be told: the Node addon does not say */
+  JM_WRITER_HERE = 1,  /* this handle */
+  JM_WRITER_OTHER = 2, /* another handle, of this process or another */
+  JM_WRITER_DIED = 3   /* a process that died without closing, and no other has taken over */
+} jm_writer;
+jm_writer jm_writer_state(const jm_segment* segment);
+
+/* How often a waiting reader looks at a segment whose writers don't wake it, in nanoseconds; 1 ms at first. */
+void jm_set_poll(jm_segment* segment, int64_t nanoseconds);
+
+/* A parker waits on behalf of callers that sleep in a poller of their own (epoll, the Go runtime's, libuv): a thread of
+ * its own parks on the watched segments, 127 of them to a thread where the system can do that (Linux 5.16), and makes a
+ * descriptor readable when one of them changes. */
+typedef struct jm_parker jm_parker;
+
+/* Makes a parker. *descriptor, an eventfd, non-blocking and close-on-exec, turns readable whenever jm_parker_next has
+ * something; read 8 bytes from it, then call jm_parker_next until it returns 0. It is the caller's, who closes it after
+ * jm_parker_free. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EMFILE, ENOSYS (a platform that can't), ... */
+jm_status jm_parker_new(jm_parker** out, int* descriptor);
+
+/* Ends the parker and its threads. Watches that are left are forgotten. NULL is allowed. */
+void jm_parker_free(jm_parker* parker);
+
+/* Watches a segment, once: when its sequence is no longer `seen`, or its writer died, jm_parker_next returns `token`
+ * (not 0; one watch each), and the watch is over. The segment must not be freed before that, or before jm_unwatch.
+ * Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
+jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token);
+
+/* Ends a watch. Nothing happens if it is over; its token may then still come from jm_parker_next. */
+void jm_unwatch(jm_parker* parker, uint64_t token);
+
+/* The token of a watch that is over, or 0 if there is none. */
+uint64_t jm_parker_next(jm_parker* parker);
+
+/* How many threads the parker runs. */
+size_t jm_parker_threads(jm_parker* parker);
 
 /* Bytes of tensor that the segment was made for. */
 uint64_t jm_capacity(const jm_segment* segment);

@@ -44,6 +44,9 @@ enum jm_dtype {
 
 /* Bits of jm_header.flags. */
 #define JM_FLAG_WRITERS_WAKE 1u /* every writer of this segment wakes parked readers, so a reader need not poll */
+#define JM_FLAG_WRITER_ATTACHED                                                               \
+  2u /* a process took the writer's lock and has not given it back: if nobody holds the lock, \
+        that process died */
 
 #ifdef __cplusplus
 #include <atomic>

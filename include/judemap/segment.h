@@ -69,8 +69,17 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  // Makes the segment, in memory private to this process. Once per object: JM_ERR_ARGUMENT after that.
+  // Each makes or opens the segment. Once per object: JM_ERR_ARGUMENT after that.
   jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept;
+  jm_status create(const char* name, std::uint64_t capacity, std::uint32_t mode = 0600,
+                   std::uint32_t flags = 0) noexcept;
+  jm_status create_sealed(std::uint64_t capacity, std::uint32_t flags = 0) noexcept;
+  jm_status open(const char* name, std::uint32_t flags = 0, const char** why = nullptr) noexcept;
+  jm_status open(int descriptor, std::uint32_t flags = 0, const char** why = nullptr) noexcept;
+  static jm_status remove(const char* name) noexcept;
+
+  // A new descriptor of the segment's file, the caller's.
+  jm_status descriptor(int* out) noexcept;
 
   jm_status retire() noexcept;
 
@@ -83,10 +92,22 @@ class Segment {
   void abort() noexcept;
 
   jm_status read(jm_tensor* out) noexcept;
+  jm_status next(std::uint64_t after, std::int64_t timeout, jm_tensor* out) noexcept;
   jm_status try_read(jm_tensor* out) const noexcept;
   bool valid(const jm_tensor& tensor) const noexcept { return unchanged(*header_, tensor.version); }
   jm_status read_into(void* buffer, std::uint64_t size, jm_tensor* out) noexcept;
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
+
+  jm_writer writer() const noexcept;
+
+  // For a thread that is about to park on the sequence. announce() makes every writer that can wake it; the thread must
+  // look at the sequence after it, and call conceal() when it is done. nap() is how long it may sleep, in nanoseconds,
+  // until it must look again at sequence and writer().
+  void announce() noexcept;
+  void conceal() noexcept;
+  std::int64_t nap() const noexcept;
+  void set_poll(std::int64_t nanoseconds) noexcept { poll_.store(nanoseconds, std::memory_order_relaxed); }
+  bool shared() const noexcept { return shared_; }
 
   std::uint64_t version() const noexcept { return header_->sequence.load(std::memory_order_acquire); }
   std::uint64_t capacity() const noexcept { return capacity_; }
@@ -100,21 +121,46 @@ class Segment {
   // Checks a tensor to be written against the type table and the capacity.
   jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
                      Metadata* metadata) const noexcept;
-  // Takes the writer's lock and opens a commit; end() closes it.
+  // Takes the writer's locks and opens a commit; commit() ends it.
   jm_status open_commit(const Metadata& metadata) noexcept;
+  // Becomes the writer of a shared segment, and puts right what one that died left behind.
+  jm_status attach_writer() noexcept;
+  void wake_waiters() noexcept;
+
+  // Maps a new file and writes its block, or an existing one and checks it. Takes the descriptor over if it succeeds.
+  jm_status adopt_new(int descriptor, std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept;
+  jm_status adopt(int descriptor, bool writable, const char** why) noexcept;
+
   template <class Copy>
   jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
   template <class Try>
   jm_status until_stable(Try&& attempt) noexcept;
+  // Parks once, until the sequence is no longer `seen` or some time has passed.
+  jm_status park(std::uint64_t seen, std::int64_t timeout) noexcept;
 
   std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
 
   jm_header* header_ = nullptr;
-  std::uint64_t capacity_ = 0;  // bytes of tensor; this mapping's own bound, never taken from the header
+  std::uint64_t capacity_ = 0;  // bytes of tensor; this mapping's own bound
   std::size_t mapped_ = 0;      // bytes of the mapping, whole pages
+
+  // What the segment is; fixed once it is made.
+  bool shared_ = false;         // a mapping of a file; else private memory
+  bool writable_ = true;        // mapped with the right to write
+  bool counts_waiters_ = true;  // the header's word for parked readers is ours to use: not in the Node addon's segments
+  bool writers_wake_ = true;    // all writers are this code, which wakes readers and takes the lock
+  std::atomic<std::int64_t> poll_{1'000'000};
+
   std::atomic<bool> retired_{false};
   std::atomic<bool> pinned_{false};
-  std::mutex pin_;                // orders pin, unpin and retire
+  std::atomic<bool> attached_{false};  // this handle has the lock that makes it the one writer among processes
+
+  mutable std::mutex state_;            // orders retire with what a retired segment can't do; guards these:
+  int descriptor_ = -1;                 // of a shared segment; carries the writer's lock
+  std::uint32_t announced_ = 0;         // what this handle has added to the header's waiters
+  mutable std::uint64_t odd_ = 0;       // an odd sequence that was seen with no writer at hand, and
+  mutable std::int64_t odd_since_ = 0;  // when first, in nanoseconds
+
   TicketLock writer_;             // held from begin to commit
   std::uint64_t committing_ = 0;  // the version of the commit in progress; the lock's holder's
 };

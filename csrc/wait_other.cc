@@ -1,0 +1,33 @@
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+//
+// Waiting where there is nothing better yet: a parked thread looks every millisecond. Segments can't be shared between
+// processes there, so that only C and C++ threads in one process park here.
+
+#ifndef __linux__
+
+#include <cerrno>
+#include <chrono>
+#include <thread>
+
+#include "judemap/wait.h"
+
+namespace judemap {
+namespace wait {
+
+std::size_t most_words() noexcept { return 1; }
+
+void park_any(const Word*, std::size_t, std::int64_t timeout) noexcept {
+  constexpr std::int64_t kLook = 1'000'000;  // ns
+  std::this_thread::sleep_for(std::chrono::nanoseconds(timeout == kForever || timeout > kLook ? kLook : timeout));
+}
+
+void wake_all(const void*, bool) noexcept {}
+
+int make_event(int*) noexcept { return ENOSYS; }
+void signal_event(int) noexcept {}
+
+}  // namespace wait
+}  // namespace judemap
+
+#endif  // !__linux__

@@ -1,0 +1,62 @@
+// What the core asks of the system to park a thread on a word of memory, and to wake the threads parked there, in this
+// process and in all others that map the word. One source file per platform implements it: csrc/wait_*.cc.
+#ifndef JUDEMAP_WAIT_H
+#define JUDEMAP_WAIT_H
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+
+namespace judemap {
+namespace wait {
+
+// A word to park on, for as long as it holds `expected`. The kernel compares and parks in one step, so that a change
+// that comes in between is not slept through.
+struct Word {
+  const void* address;  // 4 bytes, aligned
+  std::uint32_t expected;
+  bool shared;  // other processes wake it too
+};
+
+constexpr std::int64_t kForever = -1;
+
+// Words that park_any takes at most; 1 where the platform can't park on several.
+std::size_t most_words() noexcept;
+
+// Parks until one of the words is woken, holds another value than expected, or `timeout` nanoseconds have passed
+// (kForever: never). May return early for no reason. `count` is at most most_words().
+void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexcept;
+
+// Wakes all threads that are parked on the word.
+void wake_all(const void* address, bool shared) noexcept;
+
+// A counter that turns a descriptor readable: how the parker reaches a poller. Errors are errno values.
+int make_event(int* descriptor) noexcept;
+void signal_event(int descriptor) noexcept;
+
+// Blocks the signals that a program handles, in this thread, as long as it lives. Faults stay as they are.
+class WithoutSignals {
+#ifndef _WIN32
+ public:
+  WithoutSignals() noexcept {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&blocked, fault);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+  }
+  ~WithoutSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  WithoutSignals(const WithoutSignals&) = delete;
+  WithoutSignals& operator=(const WithoutSignals&) = delete;
+
+ private:
+  sigset_t before_;
+#else
+ public:
+  WithoutSignals() noexcept {}
+#endif
+};
+
+}  // namespace wait
+}  // namespace judemap
+
+#endif  // JUDEMAP_WAIT_H
