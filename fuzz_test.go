@@ -11,35 +11,45 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// headerOf returns the header of a segment, up to byte_length.
+func headerOf(sequence uint64, ndim, dtype uint32, byteLength uint64, shape ...uint64) []byte {
+	h := binary.LittleEndian.AppendUint64(nil, sequence)
+	h = append(h, make([]byte, 56)...)
+	h = binary.LittleEndian.AppendUint32(h, ndim)
+	h = binary.LittleEndian.AppendUint32(h, dtype)
+	for i := range 8 {
+		d := uint64(0)
+		if i < len(shape) {
+			d = shape[i]
+		}
+		h = binary.LittleEndian.AppendUint64(h, d)
+	}
+	return binary.LittleEndian.AppendUint64(h, byteLength)
+}
+
+// dumpOf returns a whole segment of one dimension, as a program without this package would write it.
+func dumpOf(sequence uint64, dtype DType, data []byte) []byte {
+	n := uint64(len(data))
+	dump := headerOf(sequence, 1, uint32(dtype), n, n/uint64(dtype.Size()))
+	dump = append(dump, make([]byte, DataOffset-len(dump))...)
+	return append(dump, data...)
+}
+
 // FuzzHeader puts random bytes behind every read call: each gives a tensor that lies within the segment, or an error
 // that says why not, and they agree.
 func FuzzHeader(f *testing.F) {
-	header := func(sequence uint64, ndim, dtype uint32, byteLength uint64, shape ...uint64) []byte {
-		h := binary.LittleEndian.AppendUint64(nil, sequence)
-		h = append(h, make([]byte, 56)...)
-		h = binary.LittleEndian.AppendUint32(h, ndim)
-		h = binary.LittleEndian.AppendUint32(h, dtype)
-		for i := range 8 {
-			d := uint64(0)
-			if i < len(shape) {
-				d = shape[i]
-			}
-			h = binary.LittleEndian.AppendUint64(h, d)
-		}
-		return binary.LittleEndian.AppendUint64(h, byteLength)
-	}
-	f.Add(header(2, 1, uint32(Uint8), 16, 16))
-	f.Add(header(2, 0, uint32(Int32), 4))
-	f.Add(header(4, 0, 0, 0))
-	f.Add(header(0, 1, uint32(Uint8), 16, 16))
-	f.Add(header(1, 1, uint32(Uint8), 16, 16))
-	f.Add(header(2, 9, uint32(Uint8), 16, 16))
-	f.Add(header(2, 1, 9, 16, 16))
-	f.Add(header(2, 1, uint32(Int64), 4096, 512))
-	f.Add(header(2, 2, uint32(Int64), 0, math.MaxUint64, 0))
-	f.Add(header(2, 3, uint32(Int64), 0, 1<<62, 1<<62, 0))
-	f.Add(header(2, 2, uint32(Int64), 8, 1<<63, 1<<62))
-	f.Add(header(math.MaxUint64, 1, uint32(Uint8), 16, 16))
+	f.Add(headerOf(2, 1, uint32(Uint8), 16, 16))
+	f.Add(headerOf(2, 0, uint32(Int32), 4))
+	f.Add(headerOf(4, 0, 0, 0))
+	f.Add(headerOf(0, 1, uint32(Uint8), 16, 16))
+	f.Add(headerOf(1, 1, uint32(Uint8), 16, 16))
+	f.Add(headerOf(2, 9, uint32(Uint8), 16, 16))
+	f.Add(headerOf(2, 1, 9, 16, 16))
+	f.Add(headerOf(2, 1, uint32(Int64), 4096, 512))
+	f.Add(headerOf(2, 2, uint32(Int64), 0, math.MaxUint64, 0))
+	f.Add(headerOf(2, 3, uint32(Int64), 0, 1<<62, 1<<62, 0))
+	f.Add(headerOf(2, 2, uint32(Int64), 8, 1<<63, 1<<62))
+	f.Add(headerOf(math.MaxUint64, 1, uint32(Uint8), 16, 16))
 	s := newSegment(f, 1000)
 	f.Fuzz(func(t *testing.T, header []byte) {
 		clear(memory(s))

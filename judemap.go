@@ -355,21 +355,25 @@ func (s *Segment) tryRead(t *Tensor) error {
 	}
 	if version == 0 || ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
 		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
-		if err := s.tryReadDoubtful(t, version); err != nil {
-			*t = Tensor{version: version} // Next parks on it
-			return err
-		}
+		return s.tryReadDoubtful(t, version)
 	}
 	t.version, t.ndim, t.dtype = version, int32(ndim), dtype
-	t.data = unsafe.Add(unsafe.Pointer(h), DataOffset)
-	t.length = int(length)
-	t.mapping = s.mapping // also keeps the range mapped up to here
+	s.view(t, length)
 	return nil
 }
 
-// tryReadDoubtful finds out what is wrong with metadata that tryRead did not take at once, if anything is.
+// view makes t a view of length bytes.
+func (s *Segment) view(t *Tensor, length uint64) {
+	t.data = unsafe.Add(unsafe.Pointer(s.mapping.header), DataOffset)
+	t.length = int(length)
+	t.mapping = s.mapping // also keeps the range mapped up to here
+}
+
+// tryReadDoubtful reads metadata that tryRead did not take at once, with all checks. It loads them anew, and takes only
+// what it has checked: another process may have changed them.
 func (s *Segment) tryReadDoubtful(t *Tensor, version uint64) error {
 	h := s.mapping.header
+	*t = Tensor{version: version} // Next parks on it when there is no tensor
 	var m metadata
 	m.ndim, m.dtype = load32(&h.ndim), DType(load32(&h.dtype))
 	for i := range min(m.ndim, MaxDims) {
@@ -386,7 +390,12 @@ func (s *Segment) tryReadDoubtful(t *Tensor, version uint64) error {
 		}
 		return ErrEmpty
 	}
-	return m.check(s.capacity)
+	if err := m.check(s.capacity); err != nil {
+		return err
+	}
+	t.set(&m)
+	s.view(t, m.byteLength)
+	return nil
 }
 
 func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
@@ -479,10 +488,8 @@ func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
 		}
 		return err
 	}
-	for i := range m.ndim {
-		t.shape[i] = int(m.shape[i])
-	}
-	t.version, t.ndim, t.dtype = version, int32(m.ndim), m.dtype
+	t.version = version
+	t.set(&m)
 	t.data = unsafe.Pointer(unsafe.SliceData(dst))
 	t.length = int(m.byteLength)
 	return nil
@@ -596,6 +603,14 @@ type Tensor struct {
 	ndim    int32
 	dtype   DType
 	shape   [MaxDims]int
+}
+
+// set takes over metadata that were checked.
+func (t *Tensor) set(m *metadata) {
+	t.ndim, t.dtype = int32(m.ndim), m.dtype
+	for i := range m.ndim {
+		t.shape[i] = int(m.shape[i])
+	}
 }
 
 // Shape returns the dimensions, in elements. It is t's own: don't change it.

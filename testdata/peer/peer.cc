@@ -1,0 +1,137 @@
+// The C++ side of the tests between Go and C++: a program over the core's RAII class that writes, or reads and checks,
+// the tensors of stress_test.go, in which every element derives from the version.
+//
+//   peer write NAME ELEMENTS COMMITS   commits COMMITS tensors of at most ELEMENTS int64 (0: until killed)
+//   peer idle NAME                     commits one byte and stays
+//   peer read NAME ELEMENTS VERSION    reads in all ways, and checks, until it has seen VERSION
+//   peer park NAME                     waits for commits until killed
+//   peer create NAME CAPACITY          makes a segment, and removes it again, over and over until killed
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "judemap/segment.h"
+
+namespace {
+
+[[noreturn]] void fail(const char* what, int status = JM_OK) {
+  std::fprintf(stderr, "peer: %s: %s (errno: %s)\n", what, jm_strerror(status), std::strerror(errno));
+  std::exit(1);
+}
+
+std::int64_t element(std::uint64_t version, std::uint64_t i) {
+  return static_cast<std::int64_t>(version * 0x9E3779B97F4A7C15 + i * 0xD1B54A32D192ED03);
+}
+
+// The shape of a version's tensor, of at most n elements, and how many it has.
+std::uint64_t shape_of(std::uint64_t version, std::uint64_t n, std::uint64_t* shape, std::uint32_t* ndim) {
+  switch (version / 2 % 3) {
+    case 0:
+      shape[0] = n;
+      *ndim = 1;
+      return n;
+    case 1:
+      shape[0] = shape[2] = 1;
+      shape[1] = n - 1;
+      *ndim = 3;
+      return n - 1;
+    default:
+      shape[0] = n / 3;
+      shape[1] = 3;
+      *ndim = 2;
+      return n / 3 * 3;
+  }
+}
+
+void write(judemap::Segment& segment, std::uint64_t n, std::uint64_t commits) {
+  std::vector<std::int64_t> values(n);
+  for (std::uint64_t i = 0; commits == 0 || i < commits; ++i) {
+    // After a writer that died in a commit the core puts the segment right first, which is a version of its own.
+    const std::uint64_t now = segment.version();
+    const std::uint64_t version = now % 2 == 0 ? now + 2 : now + 3;
+    std::uint64_t shape[JM_MAX_DIMS];
+    std::uint32_t ndim;
+    const std::uint64_t size = shape_of(version, n, shape, &ndim);
+    for (std::uint64_t k = 0; k < size; ++k) values[k] = element(version, k);
+    if (const jm_status status = segment.write(shape, ndim, JM_INT64, values.data(), size * 8)) fail("write", status);
+  }
+}
+
+void check(const judemap::Segment& segment, const jm_tensor& tensor, std::uint64_t n) {
+  std::uint64_t shape[JM_MAX_DIMS];
+  std::uint32_t ndim;
+  const std::uint64_t size = shape_of(tensor.version, n, shape, &ndim);
+  if (ndim != tensor.ndim || std::memcmp(shape, tensor.shape, ndim * sizeof *shape) != 0) fail("wrong shape");
+  const auto* values = static_cast<const std::int64_t*>(tensor.data);
+  for (std::uint64_t i = 0; i < size; ++i) {
+    if (values[i] == element(tensor.version, i)) continue;
+    const bool copy = tensor.data < segment.header() || tensor.data > segment.header() + segment.capacity();
+    if (copy || segment.valid(tensor)) fail("torn");
+    return;
+  }
+}
+
+void read(judemap::Segment& segment, std::uint64_t n, std::uint64_t until) {
+  std::vector<std::int64_t> buffer(n);
+  for (std::uint64_t last = 0, i = 0; last < until; ++i) {
+    jm_tensor tensor;
+    jm_status status;
+    switch (i % 3) {
+      case 0:
+        status = segment.next(last, 10'000'000'000, &tensor);
+        break;
+      case 1:
+        status = segment.read(&tensor);
+        break;
+      default:
+        status = segment.read_into(buffer.data(), n * 8, &tensor);
+    }
+    if (status != JM_OK) fail("read", status);
+    if (tensor.version < last) fail("a version went back");
+    check(segment, tensor, n);
+    last = tensor.version;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string command = argc > 2 ? argv[1] : "";
+  const auto number = [&](int i) { return i < argc ? std::strtoull(argv[i], nullptr, 10) : 0; };
+  judemap::Segment segment;
+  if (command == "create") {
+    for (;;) {
+      judemap::Segment made;
+      if (const jm_status status = made.create(argv[2], number(3))) fail("create", status);
+      if (const jm_status status = judemap::Segment::remove(argv[2])) fail("remove", status);
+    }
+  }
+  if (const jm_status status = segment.open(argv[2])) fail("open", status);
+  if (command == "write") {
+    write(segment, number(3), number(4));
+  } else if (command == "idle") {
+    const unsigned char one = 1;
+    if (const jm_status status = segment.write(nullptr, 0, JM_UINT8, &one, 1)) fail("write", status);
+    for (;;) pause();
+  } else if (command == "read") {
+    read(segment, number(3), number(4));
+  } else if (command == "park") {
+    for (std::uint64_t last = 0;;) {
+      jm_tensor tensor;
+      if (segment.next(last, -1, &tensor) == JM_OK) {
+        last = tensor.version;
+      } else {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  } else {
+    fail("unknown command");
+  }
+}
