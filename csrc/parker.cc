@@ -109,7 +109,7 @@ std::int64_t Parker::fire(Lane& lane) {
   for (std::size_t i = 0; i < lane.watches.size();) {
     const Watch& watch = lane.watches[i];
     Segment& segment = *watch.segment;
-    if (segment.version() != watch.seen || segment.writer() == JM_WRITER_DIED) {
+    if (segment.version() != watch.seen || segment.writer_died()) {
       segment.conceal();
       fired_.push_back(watch.token);
       any = true;

@@ -341,27 +341,36 @@ jm_writer Segment::writer() const noexcept {
   if (attached_.load(std::memory_order_acquire)) return JM_WRITER_HERE;
   std::lock_guard<std::mutex> hold(state_);
   if (descriptor_ < 0) return JM_WRITER_NONE;
-  // A writer takes the lock, then sets the flag, then commits; it clears the flag, then drops the lock. So the flag, or
-  // an odd sequence, without a lock is a death, unless one writer ended and another began in between: hence the second
-  // look. The odd one must be the same before and after the look at the lock.
   for (int look = 0; look < 2; ++look) {
     const std::uint64_t sequence = version();
     bool locked = false;
     if (share::writer_locked(descriptor_, &locked) != 0 || locked) return JM_WRITER_OTHER;
-    const bool odd = (sequence & 1) != 0 && version() == sequence;
-    if (!writers_wake_) {
-      if (!odd) return JM_WRITER_NONE;
-      // A writer that takes no lock may be in the middle of a commit, or dead in it: the time tells.
-      if (odd_ != sequence) {
-        odd_ = sequence;
-        odd_since_ = now();
-      }
-      const std::int64_t stuck = kStuck + static_cast<std::int64_t>(capacity_);
-      return now() - odd_since_ < stuck ? JM_WRITER_NONE : JM_WRITER_DIED;
-    }
-    if (!odd && (header_->flags.load(std::memory_order_acquire) & JM_FLAG_WRITER_ATTACHED) == 0) return JM_WRITER_NONE;
+    if (!left_behind(sequence)) return JM_WRITER_NONE;
   }
   return JM_WRITER_DIED;
+}
+
+// A writer takes the lock, then sets the flag, then commits; it clears the flag, then drops the lock. So the flag, or
+// an odd sequence, without a lock is a death, unless one writer ended and another began in between: hence writer()'s
+// second look. The odd sequence must be the same before and after the look at the lock.
+bool Segment::left_behind(std::uint64_t sequence) const noexcept {
+  const bool odd = (sequence & 1) != 0 && version() == sequence;
+  if (writers_wake_) return odd || (header_->flags.load(std::memory_order_acquire) & JM_FLAG_WRITER_ATTACHED) != 0;
+  if (!odd) return false;
+  // A writer that takes no lock may be in the middle of a commit, or dead in it: the time tells.
+  if (odd_ != sequence) {
+    odd_ = sequence;
+    odd_since_ = now();
+  }
+  return now() - odd_since_ >= kStuck + static_cast<std::int64_t>(capacity_);
+}
+
+bool Segment::writer_died() const noexcept {
+  const auto attached = [&] {
+    return writers_wake_ && (header_->flags.load(std::memory_order_acquire) & JM_FLAG_WRITER_ATTACHED) != 0;
+  };
+  // Most segments are cleared of it without a system call.
+  return shared_ && ((version() & 1) != 0 || attached()) && writer() == JM_WRITER_DIED;
 }
 
 jm_status Segment::attach_writer() noexcept {
@@ -541,7 +550,7 @@ jm_status Segment::park(std::uint64_t seen, std::int64_t timeout) noexcept {
   jm_status status = JM_OK;
   // The look after announce(); the kernel looks once more, when it parks the thread.
   if (version() == seen && !retired_.load(std::memory_order_acquire)) {
-    if (writer() == JM_WRITER_DIED) {
+    if (writer_died()) {
       // It may have ended this commit with its last breath: only the same sequence as before is a stuck one.
       if (version() == seen) status = JM_ERR_WRITER_DIED;
     } else {

@@ -99,10 +99,12 @@ class Segment {
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
 
   jm_writer writer() const noexcept;
+  // Whether writer() is JM_WRITER_DIED, and cheap where it is not.
+  bool writer_died() const noexcept;
 
   // For a thread that is about to park on the sequence. announce() makes every writer that can wake it; the thread must
   // look at the sequence after it, and call conceal() when it is done. nap() is how long it may sleep, in nanoseconds,
-  // until it must look again at sequence and writer().
+  // until it must look again at sequence and writer_died().
   void announce() noexcept;
   void conceal() noexcept;
   std::int64_t nap() const noexcept;
@@ -125,6 +127,8 @@ class Segment {
   jm_status open_commit(const Metadata& metadata) noexcept;
   // Becomes the writer of a shared segment, and puts right what one that died left behind.
   jm_status attach_writer() noexcept;
+  // Whether this sequence, or the block, is as only a writer that holds the lock, or one that died, leaves it.
+  bool left_behind(std::uint64_t sequence) const noexcept;
   void wake_waiters() noexcept;
 
   // Maps a new file and writes its block, or an existing one and checks it. Takes the descriptor over if it succeeds.

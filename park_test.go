@@ -1,0 +1,129 @@
+package judemap
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// idleTime is how long TestManyParked looks at parked readers; JUDEMAP_IDLE sets it.
+func idleTime(t *testing.T) time.Duration {
+	text := os.Getenv("JUDEMAP_IDLE")
+	if text == "" {
+		return 500 * time.Millisecond
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("JUDEMAP_IDLE: %v", err)
+	}
+	return d
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// Many parked readers, of one shared segment or of many, take few threads and next to no processor time, and another
+// process's commits wake all of them. The test reports what they take.
+func TestManyParked(t *testing.T) {
+	for _, test := range []struct {
+		segments, readers int  // readers of each segment
+		written           bool // each has a writer, which the parker must look after
+		threads           int  // at most, of the parker
+	}{
+		{1, 10000, true, 1},
+		{1000, 1, true, 8},
+		{1000, 1, false, 8},
+	} {
+		t.Run(fmt.Sprintf("%d readers of each of %d, written %v", test.readers, test.segments, test.written), func(t *testing.T) {
+			writers := make([]*Segment, test.segments)
+			readers := make([]*Segment, test.segments)
+			for i := range writers {
+				writers[i] = named(t, 64)
+				readers[i] = reopen(t, writers[i])
+				if test.written {
+					if err := writers[i].Fill(nil, Uint8, 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			threads, memory := count(t, "/proc/self/task"), statusKiB(t, "VmRSS")
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			var woken sync.WaitGroup
+			for _, reader := range readers {
+				for range test.readers {
+					woken.Add(1)
+					go func() {
+						defer woken.Done()
+						if _, err := reader.Next(ctx, reader.Version()); err != nil {
+							t.Error(err)
+						}
+					}()
+				}
+			}
+			for i, s := range writers {
+				eventually(t, "parked "+strconv.Itoa(i), func() bool { return load32(&s.mapping.header.waiters) == 1 })
+			}
+			eventually(t, "all of them", func() bool {
+				n := 0
+				for _, reader := range readers {
+					reader.waiters.mu.Lock()
+					n += reader.waiters.count
+					reader.waiters.mu.Unlock()
+				}
+				return n == test.segments*test.readers
+			})
+			parkers.mu.Lock()
+			ours := parkers.current.core.threads()
+			parkers.mu.Unlock()
+			if ours > test.threads {
+				t.Errorf("the parker has %d threads, want at most %d", ours, test.threads)
+			}
+			more, grown := count(t, "/proc/self/task")-threads, statusKiB(t, "VmRSS")-memory
+			before := cpuTime(t)
+			time.Sleep(idleTime(t))
+			idle := cpuTime(t) - before
+			start := time.Now()
+			for _, s := range writers {
+				if err := s.Fill(nil, Uint8, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			committed := time.Since(start)
+			woken.Wait()
+			t.Logf("%d threads of the parker (%+d in the process), %+d KiB, %v of processor time in %v parked (%.3f%% of one "+
+				"processor); commits took %v, all were awake after %v", ours, more, grown, idle, idleTime(t),
+				100*float64(idle)/float64(idleTime(t)), committed, time.Since(start))
+		})
+	}
+}
+
+// The parker exists only while somebody is parked, and a moment longer.
+func TestParkerStops(t *testing.T) {
+	s := named(t, 64)
+	eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
+	before := count(t, "/proc/self/fd")
+	for range 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { _, err := s.Next(ctx, 0); done <- err }()
+		eventually(t, "a thread that waits", func() bool { return parkerThreads() == 1 })
+		cancel()
+		if err := <-done; err != context.Canceled {
+			t.Error(err)
+		}
+		eventually(t, "no thread waits", func() bool { return parkerThreads() == 0 })
+		eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= before })
+	}
+}
