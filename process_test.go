@@ -38,6 +38,16 @@ var roles = map[string]func(s *Segment, args []string) error{
 	"read": func(s *Segment, args []string) error {
 		return checkedReads(context.Background(), s, number(args[0]), uint64(number(args[1])))
 	},
+	// echo answers each commit of its segment with one of another, until killed.
+	"echo": func(s *Segment, args []string) error {
+		back, err := Open(args[0])
+		for after := uint64(0); err == nil; after += 2 {
+			if _, err = s.Next(context.Background(), after); err == nil {
+				err = back.Fill(nil, Uint8, 1)
+			}
+		}
+		return err
+	},
 	// fds prints the descriptors that this process has.
 	"fds": func(*Segment, []string) error {
 		names, err := os.ReadDir("/proc/self/fd")
@@ -305,6 +315,25 @@ func TestProcesses(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Two processes hand a turn back and forth, each parked until the other's commit. A parked reader looks up every 40 ms
+// by itself: were it not woken, the rounds would take 20 s.
+func TestWakesAtOnce(t *testing.T) {
+	const rounds = 500
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ping, pong := named(t, 8), named(t, 8)
+	other := startRole(t, "echo", ping.Name(), pong.Name())
+	for i := range uint64(rounds) {
+		if err := ping.Fill(nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pong.Next(ctx, 2*i); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+	other.kill(t)
 }
 
 // waits are the calls that park.

@@ -73,7 +73,10 @@ step staticcheck $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -race ./...
-step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake' .
+step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|Hostile' .
+step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
+step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
+step "model" model/check.sh
 step fuzz fuzz
 step "Go mutants" test/go_mutants.sh
 step "C++ core" test/check.sh

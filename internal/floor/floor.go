@@ -4,6 +4,7 @@ package floor
 
 // #cgo CPPFLAGS: -I${SRCDIR}/../../include
 // #cgo CXXFLAGS: -std=c++17 -O2
+// #cgo LDFLAGS: -pthread
 // #include "floor.h"
 import "C"
 
@@ -28,3 +29,11 @@ func Read(n int) int { return int(C.floor_read(C.size_t(n))) }
 
 // Commit commits `size` bytes n times with the core, in a loop in C++.
 func Commit(size, n int) { C.floor_commit(C.size_t(size), C.size_t(n)) }
+
+// Futex wakes a thread that is parked in a futex of shared memory, and is woken by it, n times. False where there is no
+// futex.
+func Futex(n int) bool { return C.floor_futex(C.size_t(n)) != 0 }
+
+// Next is Futex with the core's calls: two threads, each with its own handles of two shared segments. It returns how
+// often it was woken, n; 0 where segments can't be shared.
+func Next(n int) int { return int(C.floor_next(C.size_t(n))) }

@@ -13,6 +13,8 @@ void floor_memcpy(void* destination, const void* source, size_t size, size_t tim
 void floor_memset(void* destination, size_t size, size_t times);
 size_t floor_read(size_t times);
 void floor_commit(size_t size, size_t times);
+int floor_futex(size_t times);
+size_t floor_next(size_t times);
 
 #ifdef __cplusplus
 }
