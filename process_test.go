@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -94,6 +95,10 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(peerFolder)
 		os.Exit(code)
 	}
+	go func() { // the end of the process that started this one is the end of this one
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
 	// A segment is handed over by its name, or as the first file after the standard ones.
 	var s *Segment
 	var err error
@@ -125,6 +130,9 @@ func start(t testing.TB, cmd *exec.Cmd, files ...*os.File) *process {
 	p := &process{Cmd: cmd}
 	p.Stdout, p.Stderr = &p.output, &p.output
 	p.ExtraFiles = files
+	if _, err := p.StdinPipe(); err != nil { // which ends with this process, however that ends
+		t.Fatal(err)
+	}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,9 @@ func TestStress(t *testing.T) {
 			t.Parallel()
 			n := size / 8
 			s := newSegment(t, size)
-			ctx, cancel := context.WithTimeout(context.Background(), stressTime(t))
+			// Each reader goes on for this long, and until it has read something.
+			enough := time.Now().Add(stressTime(t))
+			ctx, cancel := context.WithTimeout(context.Background(), stressTime(t)+time.Minute)
 			defer cancel()
 			buf := make([]byte, size)
 			last := uint64(0)
@@ -122,15 +124,14 @@ func TestStress(t *testing.T) {
 				"Next":     func() (Tensor, error) { t, err := s.Next(ctx, last); last = t.Version(); return t, err },
 			}
 			var wg sync.WaitGroup
-			var counts sync.Map
 			for name, read := range readers {
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
 					good, version := 0, uint64(0)
-					for ctx.Err() == nil {
+					for time.Now().Before(enough) || good == 0 && name != "TryRead" {
 						got, err := read()
-						if errors.Is(err, ErrEmpty) || err == ErrBusy || ctx.Err() != nil {
+						if errors.Is(err, ErrEmpty) || err == ErrBusy {
 							continue
 						}
 						if err == nil {
@@ -147,7 +148,6 @@ func TestStress(t *testing.T) {
 						version = got.Version()
 						good++
 					}
-					counts.Store(name, good)
 				}()
 			}
 			wg.Add(1)
@@ -156,9 +156,7 @@ func TestStress(t *testing.T) {
 				version := uint64(0)
 				for got, err := range s.Frames(ctx) {
 					if err != nil {
-						if !errors.Is(err, context.DeadlineExceeded) {
-							t.Errorf("Frames: %v", err)
-						}
+						t.Errorf("Frames: %v", err)
 						return
 					}
 					if err := checkStress(&got, n); err != nil {
@@ -168,7 +166,9 @@ func TestStress(t *testing.T) {
 					if got.Version() <= version {
 						t.Errorf("Frames: version %d after %d", got.Version(), version)
 					}
-					version = got.Version()
+					if version = got.Version(); time.Now().After(enough) {
+						return
+					}
 				}
 			}()
 			stop := make(chan struct{})
@@ -179,12 +179,6 @@ func TestStress(t *testing.T) {
 			if err := <-wrote; err != nil {
 				t.Errorf("writing: %v", err)
 			}
-			counts.Range(func(name, good any) bool {
-				if good.(int) == 0 && name != "TryRead" {
-					t.Errorf("%s never finished", name)
-				}
-				return true
-			})
 			t.Logf("%d commits", s.Version()/2)
 		})
 	}

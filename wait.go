@@ -33,15 +33,16 @@ func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.woken == nil {
+		w.woken = make(chan struct{})
+		w.parked.Store(true) // before the watch, which may be over at once
 		if s.shared {
 			token, err := watch(s, seen)
 			if err != nil {
+				w.end()
 				return nil, err
 			}
 			w.watch = token
 		}
-		w.woken = make(chan struct{})
-		w.parked.Store(true)
 	}
 	w.count++
 	return w.woken, nil
