@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/judemap/judemap"
+)
+
+// How the demo starts its workers: as processes, or as goroutines.
+
+type role string
+
+const (
+	roleProducer role = "producer"
+	roleConsumer role = "consumer"
+)
+
+// A worker is a producer or consumer. What the demo knows of it, it knows from its events.
+type worker struct {
+	role role
+	name string       // for messages
+	stop func()       // tells it to stop
+	kill func() error // ends it at once
+
+	ready   bool
+	stopped bool // it was told to stop
+	killed  bool
+	ended   bool
+	diedAt  time.Duration // when it last noticed that the producer was dead
+}
+
+// An event is a worker's report, or its end.
+type event struct {
+	worker *worker
+	report report
+	ended  bool
+	err    error
+}
+
+// workers starts them. Their events must be taken until the last of them has ended.
+type workers interface {
+	start(role role, fps float64) (*worker, error)
+	events() <-chan event
+}
+
+// filmDescriptor is where a worker process finds the film: the first one behind the standard streams.
+const filmDescriptor = 3
+
+type processes struct {
+	program string
+	segment string
+	film    *os.File
+	channel chan event
+}
+
+func newProcesses(segment, film *judemap.Segment) (*processes, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	file, err := film.File()
+	return &processes{program, segment.Name(), file, make(chan event)}, err
+}
+
+func (p *processes) events() <-chan event { return p.channel }
+
+func (p *processes) start(role role, fps float64) (*worker, error) {
+	args := []string{"demo-" + string(role), p.segment}
+	if role == roleProducer {
+		args = append(args, "--fps", strconv.FormatFloat(fps, 'g', -1, 64))
+	}
+	cmd := exec.Command(p.program, args...)
+	cmd.ExtraFiles = []*os.File{p.film}
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting a %s: %w", role, err)
+	}
+	w := &worker{
+		role: role,
+		name: strconv.Itoa(cmd.Process.Pid),
+		stop: func() { _, _ = io.WriteString(in, "stop\n") }, // fails if it has ended
+		kill: cmd.Process.Kill,
+	}
+	go func() {
+		for reports := json.NewDecoder(out); ; {
+			var r report
+			if reports.Decode(&r) != nil { // the end, or the half of a line that a killed process leaves
+				break
+			}
+			p.channel <- event{worker: w, report: r}
+		}
+		err := cmd.Wait()
+		if text := strings.TrimSpace(complaints.String()); err != nil && text != "" {
+			err = errors.New(text)
+		}
+		p.channel <- event{worker: w, ended: true, err: err}
+	}()
+	return w, nil
+}
+
+type goroutines struct {
+	segment, film *judemap.Segment
+	channel       chan event
+	started       int
+}
+
+func newGoroutines(segment, film *judemap.Segment) *goroutines {
+	return &goroutines{segment: segment, film: film, channel: make(chan event)}
+}
+
+func (g *goroutines) events() <-chan event { return g.channel }
+
+func (g *goroutines) start(role role, fps float64) (*worker, error) {
+	film, err := g.film.Read()
+	if err != nil {
+		return nil, err
+	}
+	g.started++
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &worker{
+		role: role,
+		name: strconv.Itoa(g.started),
+		stop: cancel,
+		kill: func() error { return errors.New("a goroutine can't be killed") },
+	}
+	send := func(r report) error {
+		g.channel <- event{worker: w, report: r}
+		return nil
+	}
+	go func() {
+		var err error
+		if role == roleProducer {
+			err = produce(ctx, g.segment, film.Data(), fps, send)
+		} else {
+			err = consume(ctx, g.segment, film.Data(), send)
+		}
+		cancel()
+		g.channel <- event{worker: w, ended: true, err: err}
+	}()
+	return w, nil
+}

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"image/png"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/judemap/judemap"
+)
+
+// numbers returns the first number of each column in a row of the demo's table.
+func numbers(t *testing.T, out, label string) []int {
+	t.Helper()
+	row := regexp.MustCompile(`(?m)^` + label + `  +(.*)$`).FindStringSubmatch(out)
+	if row == nil {
+		t.Fatalf("no row %q in\n%s", label, out)
+	}
+	var all []int
+	for _, column := range regexp.MustCompile(`  +`).Split(strings.TrimSpace(row[1]), -1) {
+		n, err := strconv.Atoi(regexp.MustCompile(`^\d+`).FindString(column))
+		if err != nil {
+			t.Fatalf("row %q: %v", row[0], err)
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+func sum(numbers []int) (total int) {
+	for _, n := range numbers {
+		total += n
+	}
+	return total
+}
+
+func TestDemo(t *testing.T) {
+	for _, test := range []struct {
+		args   string
+		phases int
+		says   string
+	}{
+		{"demo --time 1s", 2, "Each is a process"},
+		{"demo --time 600ms --consumers 3 --fps 100", 1, "to 3 consumers"},
+		{"demo --time 600ms --goroutines", 2, "Each is a goroutine"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			if s, err := judemap.New(1); errors.Is(err, judemap.ErrUnsupported) {
+				t.Skipf("SKIP: %v", err)
+			} else {
+				s.Close()
+			}
+			if !strings.Contains(test.args, "--goroutines") {
+				segmentName(t) // skips where segments can't be shared
+			}
+			out := mustRun(t, strings.Fields(test.args)...)
+			if !strings.Contains(out, test.says) {
+				t.Errorf("it does not say %q", test.says)
+			}
+			for _, label := range []string{"torn", "went back"} {
+				if n := numbers(t, out, label); len(n) != test.phases || sum(n) != 0 {
+					t.Errorf("%s: %v, want %d zeros", label, n, test.phases)
+				}
+			}
+			views, checked := numbers(t, out, "views"), numbers(t, out, "checked")
+			if checked[0] == 0 {
+				t.Error("no frame was checked at a pace that leaves time for it")
+			}
+			for i, over := range numbers(t, out, "overwritten") {
+				if checked[i]+over != views[i] {
+					t.Errorf("phase %d: checked %d and overwritten %d are not the %d views", i, checked[i], over, views[i])
+				}
+			}
+			if strings.ContainsAny(out, "\x1b\r▀") {
+				t.Error("escape codes, and this is no terminal")
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+func TestDemoChaos(t *testing.T) {
+	segmentName(t)
+	out := mustRun(t, "demo", "--chaos", "--time", "3s")
+	killed, noticed := numbers(t, out, "producers killed"), numbers(t, out, "noticed by all")
+	resumed := numbers(t, out, "next frame to all")
+	for i, n := range killed {
+		if n == 0 || noticed[i] != n || resumed[i] != n {
+			t.Errorf("phase %d: %d producers killed, %d deaths noticed by all, %d taken over", i, n, noticed[i], resumed[i])
+		}
+	}
+	if torn, back := numbers(t, out, "torn"), numbers(t, out, "went back"); sum(torn) != 0 || sum(back) != 0 {
+		t.Errorf("torn %v, went back %v", torn, back)
+	}
+	if got := strings.Count(out, "2 of 2 consumers noticed within"); got != sum(killed) {
+		t.Errorf("%d lines tell of %d deaths", got, sum(killed))
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+func TestDemoSave(t *testing.T) {
+	segmentName(t)
+	path := filepath.Join(t.TempDir(), "frame.png")
+	out := mustRun(t, "demo", "--time", "300ms", "--fps", "200", "--consumers", "1", "--save", path)
+	if !strings.Contains(out, path) {
+		t.Errorf("it does not say where it saved the frame:\n%s", out)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	picture, err := png.Decode(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := picture.Bounds().Size(); size.X != frameSide || size.Y != frameSide {
+		t.Errorf("the picture has %v pixels", size)
+	}
+	// It is a frame of the film, but for the timecode.
+	film, err := makeFilm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := arrayOfPicture(picture).data
+	for i := range frameCount {
+		frame := film[i*frameBytes/4 : (i+1)*frameBytes/4]
+		same := true
+		for p := timecodeBytes / 4; p < len(frame) && same; p++ {
+			same = saved[p] == toByte(float64(frame[p]))
+		}
+		if same {
+			return
+		}
+	}
+	t.Error("the picture is no frame of the film")
+}
+
+// startDemo starts a demo that would run for long, and returns it with the name of its segment once consumers take
+// frames. wait waits for its end and returns what else it printed.
+func startDemo(t *testing.T) (demo *exec.Cmd, segment string, wait func() string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	demo = exec.CommandContext(ctx, command, "demo", "--time", "1m", "--fps", "500")
+	out, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, name, found := strings.Cut(line, "judemap watch "); found {
+			segment = strings.TrimSpace(name)
+		}
+		if strings.Contains(line, "views, checked") {
+			break
+		}
+	}
+	return demo, segment, func() string {
+		rest, err := io.ReadAll(lines)
+		if err != nil {
+			t.Error(err)
+		}
+		_ = demo.Wait() // its status is looked at by the caller
+		return string(rest)
+	}
+}
+
+// workersOf returns the processes whose arguments have that segment's name.
+func workersOf(t *testing.T, segment string) (pids []string) {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if line, err := os.ReadFile(path); err == nil && bytes.Contains(line, []byte("\x00"+segment+"\x00")) {
+			pids = append(pids, path)
+		}
+	}
+	return pids
+}
+
+// However the demo ends, nothing of it is left.
+func TestDemoInterrupted(t *testing.T) {
+	segmentName(t)
+	if runtime.GOOS != "linux" {
+		t.Skip("SKIP: processes are looked up in /proc")
+	}
+	for _, test := range []struct {
+		signal syscall.Signal
+		status int
+	}{
+		{syscall.SIGINT, 0},
+		{syscall.SIGTERM, 0},
+		{syscall.SIGKILL, -1}, // its workers then clean up
+	} {
+		t.Run(test.signal.String(), func(t *testing.T) {
+			demo, segment, wait := startDemo(t)
+			if n := len(workersOf(t, segment)); n != 3 {
+				t.Errorf("%d workers, want 3", n)
+			}
+			if s, err := judemap.Open(segment); err != nil {
+				t.Error(err)
+			} else {
+				s.Close()
+			}
+			if err := demo.Process.Signal(test.signal); err != nil {
+				t.Fatal(err)
+			}
+			out := wait()
+			if got := demo.ProcessState.ExitCode(); got != test.status {
+				t.Errorf("status %d, want %d", got, test.status)
+			}
+			for deadline := time.Now().Add(5 * time.Second); len(workersOf(t, segment)) > 0; time.Sleep(10 * time.Millisecond) {
+				if test.status == 0 || time.Now().After(deadline) {
+					t.Fatalf("workers are left: %v", workersOf(t, segment))
+				}
+			}
+			if s, err := judemap.Open(segment); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the segment is left: %v", err)
+				s.Close()
+			}
+			if test.status == 0 && !strings.Contains(out, "Interrupted.") {
+				t.Errorf("it printed %q", out)
+			}
+		})
+	}
+}
+
+// A frame that is put together of two is found out, wherever the seam is.
+func TestIntact(t *testing.T) {
+	frames, err := makeFilm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	film := bytesOf(frames)
+	make := func(number uint64, at time.Duration) []byte {
+		frame := bytes.Clone(filmFrame(film, number))
+		timecode{number, at}.burn(frame)
+		return frame
+	}
+	a, b := make(1<<40+65, 123456789), make(1<<40+66, 123556789)
+	if code, ok := isIntact(a, film); !ok || code != (timecode{1<<40 + 65, 123456789}) {
+		t.Errorf("an intact frame: %v, %v", code, ok)
+	}
+	for seam := 4; seam < frameBytes; seam += 4 {
+		if seam > 2*timecodeBytes {
+			seam += 4 * 997
+		}
+		if seam >= frameBytes {
+			break
+		}
+		for _, pair := range [][2][]byte{{a, b}, {b, a}} {
+			frame := append(bytes.Clone(pair[0][:seam]), pair[1][seam:]...)
+			if _, ok := isIntact(frame, film); ok && !bytes.Equal(frame, a) && !bytes.Equal(frame, b) {
+				t.Errorf("a frame put together at %d passes", seam)
+			}
+		}
+	}
+	for _, at := range []int{0, timecodeBytes - 4, timecodeBytes, frameBytes / 2, frameBytes - 1} {
+		frame := bytes.Clone(a)
+		frame[at] ^= 1
+		if _, ok := isIntact(frame, film); ok {
+			t.Errorf("a frame that differs at %d passes", at)
+		}
+	}
+	if _, ok := isIntact(a[:len(a)-1], film); ok {
+		t.Error("a short frame passes")
+	}
+}
+
+func TestLatencies(t *testing.T) {
+	l := latencies{}
+	if got := l.quantile(0.5); got != 0 {
+		t.Errorf("of none: %v", got)
+	}
+	for i := range 1000 {
+		l.add(time.Duration(i+1) * time.Microsecond)
+	}
+	l.add(-1) // a clock that steps counts as 0
+	for _, test := range []struct {
+		part float64
+		want time.Duration
+	}{{0, 0}, {0.5, 500 * time.Microsecond}, {0.99, 990 * time.Microsecond}, {1, 1000 * time.Microsecond}} {
+		if got := l.quantile(test.part); got > test.want || float64(got) < 0.96*float64(test.want) {
+			t.Errorf("quantile %v: %v, want %v less 3 %%", test.part, got, test.want)
+		}
+	}
+	for _, n := range []uint64{0, 1, 63, 64, 65, 1 << 20, 1<<63 - 1} {
+		bucket := bucketOf(n)
+		if bucketStart(bucket) > n || bucketStart(bucket+1) <= n {
+			t.Errorf("%d is not in its bucket, %d to %d", n, bucketStart(bucket), bucketStart(bucket+1))
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func newExportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "export NAME FILE.npy|FILE.png",
+		Short: "Write a segment's tensor to a file",
+		Long: `Write a segment's tensor to a file: for NumPy (.npy), or as a picture (.png).
+
+Pictures are tensors [H W], [H W C] or [C H W], or a batch of one of those, with 1 (grey), 3 (RGB) or 4 (RGB and alpha)
+channels, of uint8, bool, or floats from 0 to 1.`,
+		Example: `  judemap export camera camera.npy && python3 -c 'import numpy; print(numpy.load("camera.npy").shape)'
+  judemap export camera camera.png`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeNames,
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			name, path := args[0], args[1]
+			format, err := formatOf(path)
+			if err != nil {
+				return err
+			}
+			s, err := openToRead(name)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			t, err := copyTensor(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			a := arrayOfTensor(&t)
+			if format == formatNPY {
+				return writeFile(path, func(w io.Writer) error { return writeNPY(w, a) })
+			}
+			picture, err := pictureOf(a)
+			if err != nil {
+				return err
+			}
+			return writeFile(path, func(w io.Writer) error { return png.Encode(w, picture) })
+		}),
+	}
+}
+
+type format int
+
+const (
+	formatNPY format = iota
+	formatPNG
+)
+
+// formatOf returns the format that a file's name ends in.
+func formatOf(path string) (format, error) {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".npy":
+		return formatNPY, nil
+	case ".png":
+		return formatPNG, nil
+	}
+	return 0, usagef("the file's name must end in .npy or .png, and %q does not", path)
+}
+
+// writeFile makes a file of what write writes. If that fails, the half that was written is removed.
+func writeFile(path string, write func(w io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(file)
+	if err := errors.Join(write(w), w.Flush(), file.Close()); err != nil {
+		if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
+			_ = os.Remove(path)
+		}
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/judemap/judemap"
+	"github.com/spf13/cobra"
+)
+
+func newLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "ls",
+		Short:   "List the segments on this machine",
+		Long:    "List the segments on this machine that may be read. Those of the Node addon bear no mark by which to know them.",
+		Example: "  judemap ls",
+		Args:    cobra.NoArgs,
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			names, err := judemap.List()
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tDTYPE\tSHAPE\tVERSION\tBYTES\tCAPACITY\tWRITER")
+			for _, name := range names {
+				listSegment(w, name)
+			}
+			return w.Flush()
+		}),
+	}
+}
+
+func listSegment(w io.Writer, name string) {
+	s, err := openToRead(name)
+	if err != nil {
+		return // gone since it was listed
+	}
+	defer s.Close()
+	l := lookAt(s)
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%v\n", nameText(name), l.dtype, l.shape, s.Version(), l.bytes, s.ByteCapacity(),
+		s.Writer())
+}

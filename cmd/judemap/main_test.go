@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/judemap/judemap"
+)
+
+// command is the built command.
+var command string
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv("JUDEMAP_TEST_DIE_WRITING"); name != "" {
+		dieWriting(name)
+	}
+	os.Exit(runTests(m))
+}
+
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "judemap")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	command = filepath.Join(dir, "judemap")
+	if runtime.GOOS == "windows" {
+		command += ".exe"
+	}
+	if out, err := exec.Command("go", "build", "-o", command, ".").CombinedOutput(); err != nil {
+		fmt.Printf("building the command: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// dieWriting dies in the middle of a commit to a segment.
+func dieWriting(name string) {
+	s, err := judemap.Open(name)
+	if err != nil {
+		panic(err)
+	}
+	err = s.Update([]int{1}, judemap.Uint8, func([]byte) error {
+		self, err := os.FindProcess(os.Getpid())
+		if err != nil {
+			return err
+		}
+		if err := self.Kill(); err != nil {
+			return err
+		}
+		select {}
+	})
+	panic(err)
+}
+
+// result is what came of a run of the command.
+type result struct {
+	out, err string
+	status   int
+}
+
+func judemapCommand(t *testing.T, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(command, args...)
+	var out, err bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &err
+	if runErr, exit := cmd.Run(), new(exec.ExitError); runErr != nil && !errors.As(runErr, &exit) {
+		t.Fatal(runErr)
+	}
+	return result{out.String(), err.String(), cmd.ProcessState.ExitCode()}
+}
+
+// mustRun returns what the command printed. It must succeed.
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	r := judemapCommand(t, args...)
+	if r.status != 0 || r.err != "" {
+		t.Fatalf("judemap %s: status %d, %s%s", strings.Join(args, " "), r.status, r.out, r.err)
+	}
+	return r.out
+}
+
+// segmentName returns a name for a segment of this test, which is removed with the test's end. The test is skipped where
+// segments can't be shared.
+func segmentName(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("judemap-command-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	s, err := judemap.Create(name, 1)
+	if errors.Is(err, judemap.ErrUnsupported) {
+		t.Skipf("SKIP: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := judemap.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = judemap.Remove(name) })
+	return name
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"},
+		{"export", "--help"}, {"put", "--help"}, {"rm", "--help"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			out := mustRun(t, args...)
+			for _, want := range []string{"Usage:\n", "Examples:\n  judemap "} {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
+			}
+			if strings.Contains(out, "demo-") {
+				t.Errorf("the demo's workers are shown:\n%s", out)
+			}
+		})
+	}
+}
+
+// Calling the command in a wrong way gives status 2 and says what was wrong; other failures give 1.
+func TestErrors(t *testing.T) {
+	missing := segmentName(t)
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.npy")
+	if err := os.WriteFile(text, []byte("no array"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"fly", 2, `unknown command "fly"`},
+		{"--fast", 2, "unknown flag: --fast"},
+		{"demo extra", 2, `"extra"`},
+		{"demo --fast", 2, "unknown flag: --fast"},
+		{"demo --time soon", 2, `"soon"`},
+		{"demo --time 0s", 2, "--time is 0s"},
+		{"demo --consumers 0", 2, "--consumers is 0"},
+		{"demo --consumers many", 2, `"many"`},
+		{"demo --fps -1", 2, "--fps is -1"},
+		{"demo --fps NaN", 2, "--fps is NaN"},
+		{"demo --chaos --goroutines", 2, "--chaos"},
+		{"ls extra", 2, `"extra"`},
+		{"inspect", 2, "accepts 1 arg"},
+		{"inspect a b", 2, "accepts 1 arg"},
+		{"watch", 2, "accepts 1 arg"},
+		{"watch a --time -1s", 2, "--time is -1s"},
+		{"export a", 2, "accepts 2 arg"},
+		{"export a b.jpg", 2, `"b.jpg"`},
+		{"put a.txt b", 2, `"a.txt"`},
+		{"put a.npy b --capacity 0", 2, "--capacity is 0"},
+		{"put a.npy b --capacity x", 2, `"x"`},
+		{"rm", 2, "requires at least 1 arg"},
+
+		{"inspect " + missing, 1, missing},
+		{"watch " + missing, 1, missing},
+		{"export " + missing + " " + dir + "/a.npy", 1, missing},
+		{"rm " + missing, 1, missing},
+		{"inspect a/b", 1, "slash"},
+		{"put " + dir + "/missing.npy " + missing, 1, "missing.npy"},
+		{"put " + text + " " + missing, 1, "no NumPy file"},
+		{"demo --time 10ms --fps 100 --save " + dir + "/missing/a.png", 1, "missing/a.png"},
+		{"demo-consumer " + missing, 1, "film"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			r := judemapCommand(t, strings.Fields(test.args)...)
+			if r.status != test.status || !strings.Contains(r.err, test.want) {
+				t.Errorf("status %d and %q, want %d and %q", r.status, r.err, test.status, test.want)
+			}
+			if test.status == 2 && r.out != "" {
+				t.Errorf("printed %q", r.out)
+			}
+			if strings.Contains(r.err, "judemap: judemap:") || strings.Contains(r.err, "goroutine 1") {
+				t.Errorf("printed %q", r.err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "a.npy")); err == nil {
+				t.Error("made a file")
+			}
+		})
+	}
+}
+
+// A build without cgo has all commands, and each says why it can't do anything.
+func TestWithoutCgo(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "judemap")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, args := range []string{"demo", "inspect a", "rm a"} {
+		out, err := exec.Command(program, strings.Fields(args)...).CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("judemap %s: %v, want status 1", args, err)
+		}
+		if want := regexp.MustCompile(`judemap: unsupported: .*CGO_ENABLED=0|unsupported: .*CGO_ENABLED=0`); !want.Match(out) {
+			t.Errorf("judemap %s printed %q", args, out)
+		}
+	}
+}

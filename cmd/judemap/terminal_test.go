@@ -1,0 +1,80 @@
+//go:build unix
+
+package main
+
+import (
+	"io"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// onTerminal returns what the command printed on a terminal of that size.
+func onTerminal(t *testing.T, columns, rows uint16, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(command, args...)
+	cmd.Env = append(cmd.Environ(), "TERM=xterm-256color")
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: columns, Rows: rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	out, _ := io.ReadAll(terminal) // the end of a terminal is an error, EIO
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("judemap %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.ReplaceAll(string(out), "\r\n", "\n")
+}
+
+var escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]|\r`)
+
+// widest returns the characters of the longest line.
+func widest(out string) (longest int) {
+	for _, line := range strings.Split(escapes.ReplaceAllString(out, ""), "\n") {
+		longest = max(longest, len([]rune(line)))
+	}
+	return longest
+}
+
+func TestDemoOnTerminal(t *testing.T) {
+	segmentName(t)
+	out := onTerminal(t, 100, 30, "demo", "--time", "800ms")
+	plain := escapes.ReplaceAllString(out, "")
+	if n := numbers(t, plain[strings.LastIndex(plain, "producer  "):], "torn"); len(n) != 2 || sum(n) != 0 {
+		t.Errorf("torn: %v", n)
+	}
+	if n := strings.Count(plain, "\ntorn  "); n < 4 {
+		t.Errorf("the table was drawn %d times", n)
+	}
+	for _, want := range []string{"\x1b[9A", "\x1b[38;2;", "▀", "The last frame that a consumer saw:"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if n := widest(out); n > 100 {
+		t.Errorf("a line has %d characters", n)
+	}
+	if t.Failed() {
+		t.Log(strings.ReplaceAll(escapes.ReplaceAllString(out, ""), "▀", ""))
+	}
+}
+
+func TestWatchOnTerminal(t *testing.T) {
+	name := segmentName(t)
+	mustRun(t, "put", "photo/astronaut.png", name)
+	out := onTerminal(t, 90, 20, "watch", name, "--time", "400ms")
+	for _, want := range []string{"uint8 [512 512 3]", "none yet", "\x1b[38;2;", "▀", "A\r"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if n := widest(out); n >= 90 {
+		t.Errorf("a line has %d characters", n)
+	}
+	if t.Failed() {
+		t.Log(strings.ReplaceAll(escapes.ReplaceAllString(out, ""), "▀", ""))
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/judemap/judemap"
+	"github.com/spf13/cobra"
+)
+
+func newWatchCommand() *cobra.Command {
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use:   "watch NAME",
+		Short: "Show what is committed to a segment, live",
+		Long: `Show what is committed to a segment, live: commits and bytes a second, how long ago the last one was, and the tensor
+itself if it can be a picture (see 'judemap help export') and this is a terminal. Ctrl-C ends it.
+
+It only reads, and writers don't notice it.`,
+		Example: `  judemap watch camera
+  judemap watch camera --time 10s`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames,
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			if length < 0 {
+				return usagef("--time is %v, and must not be negative", length)
+			}
+			s, err := openToRead(args[0])
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			ctx := cmd.Context()
+			if length > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, length)
+				defer cancel()
+			}
+			w := watcher{segment: s, display: newDisplay(cmd.OutOrStdout()), version: s.Version()}
+			w.run(ctx)
+			return nil
+		}),
+	}
+	cmd.Flags().DurationVar(&length, "time", 0, "how long it runs; 0: until Ctrl-C")
+	return cmd
+}
+
+// A watcher looks at the version often, and shows what it knows now and then.
+type watcher struct {
+	segment *judemap.Segment
+	display *display
+
+	version uint64        // when it looked last
+	changed time.Duration // when it found another one; 0: not since it began
+
+	shown        time.Duration // when it showed something last
+	shownVersion uint64        // the version then
+	tensor       string        // its type and shape, when they could be seen last
+	bytes        int           // of it
+	picture      []string      // the newest one that could be had
+}
+
+func (w *watcher) run(ctx context.Context) {
+	interval := 100 * time.Millisecond
+	if !w.display.terminal {
+		interval = time.Second
+	}
+	w.shown, w.shownVersion = now(), w.version
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			w.show(ctx)
+			return
+		}
+		if version := w.segment.Version(); version != w.version {
+			w.version, w.changed = version, now()
+		}
+		if now()-w.shown >= interval {
+			w.show(ctx)
+		}
+	}
+}
+
+func (w *watcher) show(ctx context.Context) {
+	since := (now() - w.shown).Seconds()
+	commits := float64(w.version-w.shownVersion) / 2
+	w.shown, w.shownVersion = now(), w.version
+
+	l := lookAt(w.segment)
+	what := l.shape
+	switch {
+	case l.err == nil:
+		what = l.dtype + " " + l.shape
+		w.tensor, w.bytes = what, l.bytes
+	case errors.Is(l.err, judemap.ErrBusy) && w.segment.Writer() == judemap.WriterDied:
+		what = "the writer died in the middle of a commit; waiting for another"
+	case errors.Is(l.err, judemap.ErrBusy) && w.tensor != "":
+		what = w.tensor
+	}
+	age := "none yet"
+	if w.changed != 0 {
+		age = fmt.Sprintf("%.2f s ago", (now() - w.changed).Seconds())
+	}
+	text := []string{
+		fmt.Sprintf("%s: version %d, %s", nameText(w.segment.Name()), w.version, what),
+		fmt.Sprintf("%.0f commits/s, %s; last commit %s; writer %v", commits/since,
+			bandwidth(commits/since*float64(w.bytes)), age, w.segment.Writer()),
+	}
+	if !w.display.terminal {
+		w.display.print("%s\n", strings.Join(text, "; "))
+		return
+	}
+	w.takePicture(ctx)
+	w.display.draw(text, w.picture)
+}
+
+// bandwidth returns bytes a second as text.
+func bandwidth(bytes float64) string {
+	switch {
+	case bytes >= 1e9:
+		return fmt.Sprintf("%.2f GB/s", bytes/1e9)
+	case bytes >= 1e6:
+		return fmt.Sprintf("%.1f MB/s", bytes/1e6)
+	}
+	return fmt.Sprintf("%.1f kB/s", bytes/1e3)
+}
+
+// takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no
+// time for a copy.
+func (w *watcher) takePicture(ctx context.Context) {
+	if _, err := w.segment.TryRead(); err != nil && !errors.Is(err, judemap.ErrBusy) {
+		w.picture = nil
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	t, err := w.segment.ReadCopyWait(limited)
+	if err != nil {
+		return
+	}
+	picture, err := pictureOf(arrayOfTensor(&t))
+	if err != nil {
+		w.picture = nil
+		return
+	}
+	columns, rows := w.display.size()
+	w.picture = terminalPicture(picture, columns-1, rows-3)
+}
