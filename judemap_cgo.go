@@ -17,7 +17,9 @@ package judemap
 #cgo nocallback jm_try_read_into
 #cgo nocallback jm_watch
 #cgo nocallback jm_unwatch
-#cgo nocallback jm_parker_next
+#cgo noescape jm_watch
+#cgo noescape jm_parker_wait
+#cgo nocallback jm_parker_wait
 #cgo nocallback jm_writer_state
 #include <stdlib.h>
 #include "judemap/judemap.h"
@@ -26,7 +28,6 @@ import "C"
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -201,25 +202,31 @@ func (c core) isPinned() bool { return C.jm_is_pinned(c.segment) != 0 }
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
 
-// newParkerCore also returns the event by which the parker says that next has something.
-func newParkerCore() (p parkerCore, event *os.File, err error) {
-	var fd C.int
-	if st, err := C.jm_parker_new(&p.parker, &fd); st != C.JM_OK {
-		return p, nil, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
+func newParkerCore() (p parkerCore, err error) {
+	if st, err := C.jm_parker_new(&p.parker, nil); st != C.JM_OK {
+		return p, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
 	}
-	return p, os.NewFile(uintptr(fd), "judemap-parker"), nil
+	return p, nil
 }
 
-func (p parkerCore) watch(c core, seen, token uint64) error {
-	if st, err := C.jm_watch(p.parker, c.segment, C.uint64_t(seen), C.uint64_t(token)); st != C.JM_OK {
-		return fmt.Errorf("judemap: starting a thread that waits for other processes: %w", status(st, err))
+func (p parkerCore) watch(c core, seen, token uint64) (lane int, err error) {
+	var index C.size_t
+	st, err := C.jm_watch(p.parker, c.segment, C.uint64_t(seen), C.uint64_t(token), &index)
+	if st != C.JM_OK {
+		return 0, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
 	}
-	return nil
+	return int(index), nil
+}
+
+// wait blocks this thread until watches of the lane are over, and returns their tokens; none after stop.
+func (p parkerCore) wait(lane int, tokens []uint64) []uint64 {
+	n := C.jm_parker_wait(p.parker, C.size_t(lane), (*C.uint64_t)(&tokens[0]), C.size_t(len(tokens)))
+	return tokens[:n]
 }
 
 func (p parkerCore) unwatch(token uint64) { C.jm_unwatch(p.parker, C.uint64_t(token)) }
-func (p parkerCore) next() uint64         { return uint64(C.jm_parker_next(p.parker)) }
 func (p parkerCore) threads() int         { return int(C.jm_parker_threads(p.parker)) }
+func (p parkerCore) stop()                { C.jm_parker_stop(p.parker) }
 func (p parkerCore) free()                { C.jm_parker_free(p.parker) }
 
 // dimensions returns a shape, already checked, as the core takes it.

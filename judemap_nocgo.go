@@ -4,7 +4,6 @@ package judemap
 
 import (
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -49,9 +48,10 @@ func (core) isPinned() bool                                { return false }
 
 type parkerCore struct{}
 
-func newParkerCore() (parkerCore, *os.File, error)  { return parkerCore{}, nil, errNoCgo }
-func (parkerCore) watch(core, uint64, uint64) error { return errNoCgo }
-func (parkerCore) unwatch(uint64)                   {}
-func (parkerCore) next() uint64                     { return 0 }
-func (parkerCore) threads() int                     { return 0 }
-func (parkerCore) free()                            {}
+func newParkerCore() (parkerCore, error)                   { return parkerCore{}, errNoCgo }
+func (parkerCore) watch(core, uint64, uint64) (int, error) { return 0, errNoCgo }
+func (parkerCore) wait(int, []uint64) []uint64             { return nil }
+func (parkerCore) unwatch(uint64)                          {}
+func (parkerCore) threads() int                            { return 0 }
+func (parkerCore) stop()                                   {}
+func (parkerCore) free()                                   {}

@@ -3,7 +3,6 @@ package judemap
 import (
 	"context"
 	"iter"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -173,14 +172,18 @@ func (s *Segment) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
 	}
 }
 
-// A parker waits for the commits of other processes, on behalf of the parked readers of all shared segments: threads of
-// the core sleep on the segments' sequences and signal an eventfd, and one goroutine, the drainer, takes it from there
-// through the runtime's poller. So parked readers take no threads, and their segments one for about a hundred of them.
+// A parker waits for the commits of other processes, on behalf of the parked readers of all shared segments. Drainers,
+// goroutines that block in the core, each sleep on the sequences of a hundred segments or so and wake the readers. So
+// parked readers take no threads, and their segments few.
+//
+// A drainer blocks a thread in a futex, rather than to wait in the runtime's poller for one that does: that would be a
+// second thread to wake for each commit, and a third for the reader.
 type parker struct {
-	core    parkerCore
-	event   *os.File
-	watches map[uint64]*waiters
-	idle    *time.Timer // runs while nothing is watched
+	core     parkerCore
+	watches  map[uint64]*waiters
+	drainers sync.WaitGroup
+	lanes    int         // drainers, one each
+	idle     *time.Timer // runs while nothing is watched
 }
 
 // parkers has the one parker, if anybody is parked or was a moment ago.
@@ -200,18 +203,27 @@ func watch(s *Segment, seen uint64) (token uint64, err error) {
 	defer parkers.mu.Unlock()
 	p := parkers.current
 	if p == nil {
-		if p, err = startParker(); err != nil {
+		c, err := newParkerCore()
+		if err != nil {
 			return 0, err
 		}
+		p = &parker{core: c, watches: make(map[uint64]*waiters)}
+		p.idle = time.AfterFunc(parkerLinger, p.stopIfIdle)
 		parkers.current = p
 	}
 	token = parkers.token + 1
-	if err := p.core.watch(s.mapping.core, seen, token); err != nil {
+	lane, err := p.core.watch(s.mapping.core, seen, token)
+	if err != nil {
 		p.rest()
 		return 0, err
 	}
 	parkers.token = token
 	p.watches[token] = &s.waiters
+	if lane == p.lanes {
+		p.lanes++
+		p.drainers.Add(1)
+		go p.drain(lane)
+	}
 	return token, nil
 }
 
@@ -228,25 +240,16 @@ func unwatch(token uint64) {
 	}
 }
 
-func startParker() (*parker, error) {
-	c, event, err := newParkerCore()
-	if err != nil {
-		return nil, err
-	}
-	p := &parker{core: c, event: event, watches: make(map[uint64]*waiters)}
-	p.idle = time.AfterFunc(parkerLinger, p.stopIfIdle)
-	go p.drain()
-	return p, nil
-}
-
-// drain wakes the readers whose watches are over, until the parker stops.
-func (p *parker) drain() {
-	var count [8]byte
+// drain wakes the readers whose watches in a lane are over, until the parker stops.
+func (p *parker) drain(lane int) {
+	defer p.drainers.Done()
+	var buf [128]uint64
 	for {
-		if _, err := p.event.Read(count[:]); err != nil {
-			break // the deadline that stopIfIdle sets
+		tokens := p.core.wait(lane, buf[:])
+		if len(tokens) == 0 {
+			return
 		}
-		for token := p.core.next(); token != 0; token = p.core.next() {
+		for _, token := range tokens {
 			parkers.mu.Lock()
 			w := p.watches[token]
 			if w != nil {
@@ -257,9 +260,8 @@ func (p *parker) drain() {
 				w.wake()
 			}
 		}
+		runtime.Gosched() // the readers first: wait keeps this processor until the runtime takes it away
 	}
-	p.core.free() // joins the threads: then nobody signals the event any more
-	_ = p.event.Close()
 }
 
 // forget drops a watch that is over. The caller holds parkers.mu.
@@ -280,6 +282,10 @@ func (p *parker) stopIfIdle() {
 	defer parkers.mu.Unlock()
 	if len(p.watches) == 0 && parkers.current == p {
 		parkers.current = nil
-		_ = p.event.SetReadDeadline(time.Unix(1, 0)) // in the past: the drainer ends
+		p.core.stop()
+		go func() {
+			p.drainers.Wait()
+			p.core.free()
+		}()
 	}
 }

@@ -180,13 +180,19 @@ jm_status jm_parker_new(jm_parker** out, int* descriptor) {
 
 void jm_parker_free(jm_parker* parker) { delete parker; }
 
-jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token) {
-  return parker->watch(segment, seen, token);
+jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token, size_t* lane) {
+  return parker->watch(segment, seen, token, lane);
 }
 
 void jm_unwatch(jm_parker* parker, uint64_t token) { parker->unwatch(token); }
 
 uint64_t jm_parker_next(jm_parker* parker) { return parker->next(); }
+
+size_t jm_parker_wait(jm_parker* parker, size_t lane, uint64_t* tokens, size_t capacity) {
+  return parker->wait(lane, tokens, capacity);
+}
+
+void jm_parker_stop(jm_parker* parker) { parker->stop(); }
 
 size_t jm_parker_threads(jm_parker* parker) { return parker->threads(); }
 

@@ -20,16 +20,20 @@ std::size_t lane_size() noexcept { return one_word() ? 1 : wait::most_words() - 
 }  // namespace
 
 Parker::~Parker() {
-  {
-    std::lock_guard<std::mutex> hold(mutex_);
-    stopping_ = true;
-    for (auto& lane : lanes_) kick(*lane);
+  stop();
+  for (auto& lane : lanes_) {
+    if (lane->thread.joinable()) lane->thread.join();
   }
-  for (auto& lane : lanes_) lane->thread.join();
+}
+
+void Parker::stop() noexcept {
+  std::lock_guard<std::mutex> hold(mutex_);
+  stopping_ = true;
+  for (auto& lane : lanes_) kick(*lane);
 }
 
 jm_status Parker::create(int* descriptor) noexcept {
-  if (descriptor == nullptr) return JM_ERR_ARGUMENT;
+  if (descriptor == nullptr) return JM_OK;
   if (const int error = wait::make_event(&event_)) {
     errno = error;
     return JM_ERR_SYSTEM;
@@ -38,29 +42,27 @@ jm_status Parker::create(int* descriptor) noexcept {
   return JM_OK;
 }
 
-jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t token) noexcept {
+jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t token, std::size_t* index) noexcept {
   if (segment == nullptr || token == 0) return JM_ERR_ARGUMENT;
   try {
     std::lock_guard<std::mutex> hold(mutex_);
-    Lane* lane = nullptr;
-    for (auto& each : lanes_) {
-      if (each->watches.size() < lane_size()) {
-        lane = each.get();
-        break;
-      }
-    }
-    if (lane == nullptr) {
+    std::size_t i = 0;
+    while (i < lanes_.size() && lanes_[i]->watches.size() == lane_size()) ++i;
+    if (i == lanes_.size()) {
       auto fresh = std::make_unique<Lane>();
       fresh->watches.reserve(lane_size());
+      fresh->words.reserve(lane_size() + 1);
       lanes_.reserve(lanes_.size() + 1);
-      const wait::WithoutSignals blocked;  // the thread inherits it: the program's signals go to its own threads
-      fresh->thread = std::thread([this, lane = fresh.get()] { run(lane); });
+      if (event_ >= 0) {
+        const wait::WithoutSignals blocked;  // the thread inherits it: the program's signals go to its own threads
+        fresh->thread = std::thread([this, lane = fresh.get()] { run(*lane); });
+      }
       lanes_.push_back(std::move(fresh));
-      lane = lanes_.back().get();
     }
     segment->announce();
-    lane->watches.push_back({segment, seen, token});  // reserved: throws nothing
-    kick(*lane);
+    lanes_[i]->watches.push_back({segment, seen, token});  // reserved: throws nothing
+    kick(*lanes_[i]);
+    if (index != nullptr) *index = i;
     return JM_OK;
   } catch (const std::exception&) {  // no memory, or no thread
     errno = EAGAIN;
@@ -85,11 +87,31 @@ void Parker::unwatch(std::uint64_t token) noexcept {
 }
 
 std::uint64_t Parker::next() noexcept {
+  std::uint64_t token = 0;
   std::lock_guard<std::mutex> hold(mutex_);
-  if (fired_.empty()) return 0;
-  const std::uint64_t token = fired_.front();
-  fired_.pop_front();
+  take(&token, 1);
   return token;
+}
+
+std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t capacity) noexcept {
+  std::unique_lock<std::mutex> hold(mutex_);
+  if (index >= lanes_.size()) return 0;
+  Lane& lane = *lanes_[index];
+  while (!stopping_) {
+    const std::int64_t nap = look(lane);
+    if (const std::size_t taken = take(tokens, capacity)) return taken;
+    park(lane, nap, hold);
+  }
+  return 0;
+}
+
+std::size_t Parker::take(std::uint64_t* tokens, std::size_t capacity) noexcept {
+  std::size_t taken = 0;
+  for (; taken < capacity && !over_.empty(); ++taken) {
+    tokens[taken] = over_.front();
+    over_.pop_front();
+  }
+  return taken;
 }
 
 std::size_t Parker::threads() noexcept {
@@ -103,16 +125,14 @@ void Parker::kick(Lane& lane) noexcept {
   if (one_word() && !lane.watches.empty()) wait::wake_all(&lane.watches[0].segment->header()->sequence, true);
 }
 
-std::int64_t Parker::fire(Lane& lane) {
+std::int64_t Parker::look(Lane& lane) {
   std::int64_t nap = wait::kForever;
-  bool any = false;
   for (std::size_t i = 0; i < lane.watches.size();) {
     const Watch& watch = lane.watches[i];
     Segment& segment = *watch.segment;
     if (segment.version() != watch.seen || segment.writer_died()) {
       segment.conceal();
-      fired_.push_back(watch.token);
-      any = true;
+      over_.push_back(watch.token);
       lane.watches[i] = lane.watches.back();
       lane.watches.pop_back();
       continue;
@@ -121,27 +141,30 @@ std::int64_t Parker::fire(Lane& lane) {
     if (time != wait::kForever && (nap == wait::kForever || time < nap)) nap = time;
     ++i;
   }
-  if (any) wait::signal_event(event_);
   return nap;
 }
 
-void Parker::run(Lane* lane) noexcept {
+void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& hold) noexcept {
+  lane.words.clear();
+  // Read with the mutex held, as it is changed: a kick from here on makes the word differ, and nothing is missed.
+  const std::uint32_t changed = lane.changed.load(std::memory_order_seq_cst);
+  if (!one_word() || lane.watches.empty()) lane.words.push_back({&lane.changed, changed, false});
+  for (const Watch& watch : lane.watches) {
+    lane.words.push_back({&watch.segment->header()->sequence, static_cast<std::uint32_t>(watch.seen), true});
+  }
+  hold.unlock();
+  // A segment may be unmapped from here on: the kernel then finds no word at the address, and returns.
+  wait::park_any(lane.words.data(), lane.words.size(), nap);
+  hold.lock();
+}
+
+void Parker::run(Lane& lane) noexcept {
   std::unique_lock<std::mutex> hold(mutex_);
-  std::vector<wait::Word> words;
-  words.reserve(lane_size() + 1);
   while (!stopping_) {
-    const std::int64_t nap = fire(*lane);
-    words.clear();
-    // Read with the mutex held, as it is changed: a kick from here on makes the word differ, and nothing is missed.
-    const std::uint32_t changed = lane->changed.load(std::memory_order_seq_cst);
-    if (!one_word() || lane->watches.empty()) words.push_back({&lane->changed, changed, false});
-    for (const Watch& watch : lane->watches) {
-      words.push_back({&watch.segment->header()->sequence, static_cast<std::uint32_t>(watch.seen), true});
-    }
-    hold.unlock();
-    // A segment may be unmapped from here on: the kernel then finds no word at the address, and returns.
-    wait::park_any(words.data(), words.size(), nap);
-    hold.lock();
+    const std::size_t before = over_.size();
+    const std::int64_t nap = look(lane);
+    if (over_.size() != before) wait::signal_event(event_);
+    park(lane, nap, hold);
   }
 }
 

@@ -167,32 +167,42 @@ jm_writer jm_writer_state(const jm_segment* segment);
 /* How often a waiting reader looks at a segment whose writers don't wake it, in nanoseconds; 1 ms at first. */
 void jm_set_poll(jm_segment* segment, int64_t nanoseconds);
 
-/* A parker waits on behalf of callers that sleep in a poller of their own (epoll, the Go runtime's, libuv): a thread of
- * its own parks on the watched segments, 127 of them to a thread where the system can do that (Linux 5.16), and makes a
- * descriptor readable when one of them changes. */
+/* A parker waits for many segments at once, with a thread for 127 of them where the system can park one thread on
+ * several words (Linux 5.16), else with a thread for each. The threads are the parker's own, for callers that sleep in
+ * a poller (epoll, libuv): it makes a descriptor readable. Or they are the caller's, in jm_parker_wait. */
 typedef struct jm_parker jm_parker;
 
-/* Makes a parker. *descriptor, an eventfd, non-blocking and close-on-exec, turns readable whenever jm_parker_next has
- * something; read 8 bytes from it, then call jm_parker_next until it returns 0. It is the caller's, who closes it after
- * jm_parker_free. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EMFILE, ENOSYS (a platform that can't), ... */
+/* Makes a parker. With `descriptor`, it has threads of its own; *descriptor, an eventfd, non-blocking and
+ * close-on-exec, turns readable whenever jm_parker_next has something: read 8 bytes from it, then call jm_parker_next
+ * until it returns 0. It is the caller's, who closes it after jm_parker_free. With NULL, the caller runs
+ * jm_parker_wait. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EMFILE, ENOSYS (a platform that can't), ... */
 jm_status jm_parker_new(jm_parker** out, int* descriptor);
 
-/* Ends the parker and its threads. Watches that are left are forgotten. NULL is allowed. */
-void jm_parker_free(jm_parker* parker);
+/* Watches a segment, once: when its sequence is no longer `seen`, or its writer died, the parker returns `token` (not
+ * 0; one watch each), and the watch is over. The segment must not be freed before that, or before jm_unwatch. *lane,
+ * where `lane` isn't NULL, gets the number of the thread that watches it: lanes are numbered from 0 as they are needed,
+ * and stay. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
+jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token, size_t* lane);
 
-/* Watches a segment, once: when its sequence is no longer `seen`, or its writer died, jm_parker_next returns `token`
- * (not 0; one watch each), and the watch is over. The segment must not be freed before that, or before jm_unwatch.
- * Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
-jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token);
-
-/* Ends a watch. Nothing happens if it is over; its token may then still come from jm_parker_next. */
+/* Ends a watch. Nothing happens if it is over; its token may then still be returned. */
 void jm_unwatch(jm_parker* parker, uint64_t token);
 
 /* The token of a watch that is over, or 0 if there is none. */
 uint64_t jm_parker_next(jm_parker* parker);
 
-/* How many threads the parker runs. */
+/* Parks the calling thread, the one of this lane, until a watch is over; stores up to `capacity` tokens, and returns
+ * how many. 0: jm_parker_stop was called, or there is no such lane. */
+size_t jm_parker_wait(jm_parker* parker, size_t lane, uint64_t* tokens, size_t capacity);
+
+/* Makes every jm_parker_wait return 0, now and from now on. */
+void jm_parker_stop(jm_parker* parker);
+
+/* How many threads the parker has, or needs: the number of its lanes. */
 size_t jm_parker_threads(jm_parker* parker);
+
+/* Frees the parker, and ends its own threads. No jm_parker_wait may be running. Watches that are left are forgotten.
+ * NULL is allowed. */
+void jm_parker_free(jm_parker* parker);
 
 /* Bytes of tensor that the segment was made for. */
 uint64_t jm_capacity(const jm_segment* segment);

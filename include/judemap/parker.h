@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "judemap/segment.h"
+#include "judemap/wait.h"
 
 namespace judemap {
 
@@ -24,10 +25,11 @@ class Parker {
   Parker& operator=(const Parker&) = delete;
 
   jm_status create(int* descriptor) noexcept;
-
-  jm_status watch(Segment* segment, std::uint64_t seen, std::uint64_t token) noexcept;
+  jm_status watch(Segment* segment, std::uint64_t seen, std::uint64_t token, std::size_t* lane) noexcept;
   void unwatch(std::uint64_t token) noexcept;
   std::uint64_t next() noexcept;
+  std::size_t wait(std::size_t lane, std::uint64_t* tokens, std::size_t capacity) noexcept;
+  void stop() noexcept;
   std::size_t threads() noexcept;
 
  private:
@@ -37,22 +39,26 @@ class Parker {
     std::uint64_t token;
   };
 
-  // A thread and what it watches: as many words as the system lets a thread park on, one of them its own.
+  // What one thread watches: as many words as the system lets a thread park on, one of them the lane's own.
   struct Lane {
     std::vector<Watch> watches;
     std::atomic<std::uint32_t> changed{0};  // the word by which the thread hears of changes in `watches`
-    std::thread thread;
+    std::vector<wait::Word> words;          // what the thread is parked on; the thread's
+    std::thread thread;                     // the parker's own, if it has threads of its own
   };
 
-  void run(Lane* lane) noexcept;
+  void run(Lane& lane) noexcept;
   // Makes the lane's thread look at its watches anew.
   static void kick(Lane& lane) noexcept;
-  // Takes out the watches that need a look from their owners, and returns how long the others may sleep.
-  std::int64_t fire(Lane& lane);
+  // Takes out the watches that are over, and returns how long the others may sleep.
+  std::int64_t look(Lane& lane);
+  // Parks on what is left. Lets the mutex go meanwhile.
+  static void park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& hold) noexcept;
+  std::size_t take(std::uint64_t* tokens, std::size_t capacity) noexcept;
 
   std::mutex mutex_;  // guards everything below
   std::vector<std::unique_ptr<Lane>> lanes_;
-  std::deque<std::uint64_t> fired_;
+  std::deque<std::uint64_t> over_;  // tokens of watches that are over, and that nobody has asked for
   bool stopping_ = false;
   int event_ = -1;  // the caller's, who closes it
 };
