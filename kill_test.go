@@ -206,6 +206,36 @@ func TestKill(t *testing.T) {
 	t.Logf("threads: %d before, %d after", threads, count(t, "/proc/self/task"))
 }
 
+// Readers that are killed while parked leave themselves counted; the writer finds out, and makes no system calls for
+// them any more. A reader that lives is woken all the while.
+func TestDeadReadersAreForgotten(t *testing.T) {
+	s := named(t, 64)
+	waiters := func() uint32 { return load32(&s.mapping.header.waiters) }
+	for i := range uint32(3) {
+		p := start(t, peer(t, "park", s.Name()))
+		eventually(t, "it is parked", func() bool { return waiters() == i+1 })
+		p.kill(t)
+	}
+	began := time.Now()
+	eventually(t, "the dead are forgotten", func() bool {
+		if err := s.Fill(nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		return waiters() == 0
+	})
+	t.Logf("forgotten after %v and %d commits", time.Since(began), s.Version()/2)
+	reader := reopen(t, s)
+	done := make(chan error)
+	go func() { _, err := reader.Next(context.Background(), s.Version()); done <- err }()
+	eventually(t, "a reader is parked", func() bool { return waiters() == 1 })
+	if err := s.Fill(nil, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func count(t *testing.T, folder string) int {
 	t.Helper()
 	entries, err := os.ReadDir(folder)

@@ -232,12 +232,12 @@ func reopen(t testing.TB, s *Segment, opts ...Option) *Segment {
 	return other
 }
 
-// eventually waits until something holds; a test that needs long for it has failed.
+// eventually waits until something holds; a test that needs long for that has failed.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not after 20 s: %s", what)
+			t.Fatalf("not after 10 s: %s", what)
 		}
 	}
 }

@@ -39,6 +39,10 @@ constexpr std::int64_t kLookForClose = 1'000'000'000;  // ns
 // nanosecond for each byte of capacity, since no machine that runs this writes slower.
 constexpr std::int64_t kStuck = 50'000'000;  // ns
 
+// For how long, and how many commits, waiters must have been absent to be taken for dead.
+constexpr std::int64_t kAbsent = 1'000'000'000;  // ns
+constexpr std::uint32_t kAbsentCommits = 100;
+
 std::int64_t now() noexcept {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -324,7 +328,7 @@ jm_status Segment::retire() noexcept {
     if (!retired_.exchange(true)) {
       if (attached_.exchange(false) && counts_waiters_) header_->flags.fetch_and(~JM_FLAG_WRITER_ATTACHED);
       wake_waiters();  // those of this handle find it closed
-      if (announced_ != 0) header_->waiters.fetch_sub(announced_, std::memory_order_relaxed);
+      if (announced_ != 0) uncount(announced_);
       if (descriptor_ >= 0) share::close(descriptor_);  // and the lock with it, after the flag: see writer()
       descriptor_ = -1;
       error = memory::retire(header_, mapped_);
@@ -394,10 +398,22 @@ jm_status Segment::attach_writer() noexcept {
 }
 
 void Segment::wake_waiters() noexcept {
+  if (!counts_waiters_) return;
   // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
   // that is about to park, or that reader's second look sees the commit.
-  if (counts_waiters_ && header_->waiters.load(std::memory_order_seq_cst) != 0) {
-    wait::wake_all(&header_->sequence, shared_);
+  std::uint32_t waiters = header_->waiters.load(std::memory_order_seq_cst);
+  if (waiters == 0) return;
+  if (wait::wake_all(&header_->sequence, shared_) || waiters != absent_) {
+    absent_ = waiters;
+    absent_commits_ = 0;
+    return;
+  }
+  // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
+  // stay so for long. Should one, for it was stopped, it is missed by a wake, and looks up after kLookForDeath.
+  if (absent_commits_++ == 0) absent_since_ = now();
+  if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {
+    header_->waiters.compare_exchange_strong(waiters, 0);
+    absent_ = 0;
   }
 }
 
@@ -414,7 +430,15 @@ void Segment::conceal() noexcept {
   std::lock_guard<std::mutex> hold(state_);
   if (retired_.load(std::memory_order_relaxed)) return;  // retire() did it
   --announced_;
-  header_->waiters.fetch_sub(1, std::memory_order_relaxed);
+  uncount(1);
+}
+
+void Segment::uncount(std::uint32_t readers) noexcept {
+  std::uint32_t waiters = header_->waiters.load(std::memory_order_relaxed);
+  // Not below 0: a writer may have taken these readers for dead.
+  while (!header_->waiters.compare_exchange_weak(waiters, waiters - std::min(waiters, readers),
+                                                 std::memory_order_relaxed)) {
+  }
 }
 
 std::int64_t Segment::nap() const noexcept {

@@ -75,8 +75,8 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
   syscall(kFutexWaitv, entries, count, 0, timeout == kForever ? nullptr : &until, CLOCK_MONOTONIC);
 }
 
-void wake_all(const void* address, bool shared) noexcept {
-  futex(address, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, INT_MAX, nullptr);
+bool wake_all(const void* address, bool shared) noexcept {
+  return futex(address, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, INT_MAX, nullptr) > 0;
 }
 
 int make_event(int* descriptor) noexcept {

@@ -22,7 +22,7 @@ void park_any(const Word*, std::size_t, std::int64_t timeout) noexcept {
   std::this_thread::sleep_for(std::chrono::nanoseconds(timeout == kForever || timeout > kLook ? kLook : timeout));
 }
 
-void wake_all(const void*, bool) noexcept {}
+bool wake_all(const void*, bool) noexcept { return true; }
 
 int make_event(int*) noexcept { return ENOSYS; }
 void signal_event(int) noexcept {}

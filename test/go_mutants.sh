@@ -56,6 +56,8 @@ mutant "a commit wakes no other process" csrc/segment.cc \
   'wait::wake_all(&header_->sequence, shared_);' '' TestWakesAtOnce
 mutant "checked and used are loaded apart" judemap.go \
   $'t.set(&m)\n\ts.view(t, m.byteLength)' $'t.set(&m)\n\ts.view(t, load64(&h.byte_length))' TestHostilePeer
+mutant "dead readers stay counted" csrc/segment.cc \
+  'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' TestDeadReadersAreForgotten
 mutant "a block is taken on trust" csrc/segment.cc \
   'if (asked == 0 || asked > capacity) reason = "its capacity is larger than its file, or 0";' '' TestOpenChecks
 mutant "sealed against nothing" csrc/share_linux.cc \

@@ -129,7 +129,10 @@ class Segment {
   jm_status attach_writer() noexcept;
   // Whether this sequence, or the block, is as only a writer that holds the lock, or one that died, leaves it.
   bool left_behind(std::uint64_t sequence) const noexcept;
+  // Wakes the parked readers of all processes. Called with the writer's lock.
   void wake_waiters() noexcept;
+  // Takes readers of this handle out of the header's count of waiters.
+  void uncount(std::uint32_t readers) noexcept;
 
   // Maps a new file and writes its block, or an existing one and checks it. Takes the descriptor over if it succeeds.
   jm_status adopt_new(int descriptor, std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept;
@@ -165,8 +168,12 @@ class Segment {
   mutable std::uint64_t odd_ = 0;       // an odd sequence that was seen with no writer at hand, and
   mutable std::int64_t odd_since_ = 0;  // when first, in nanoseconds
 
-  TicketLock writer_;             // held from begin to commit
-  std::uint64_t committing_ = 0;  // the version of the commit in progress; the lock's holder's
+  TicketLock writer_;             // held from begin to commit; guards the rest
+  std::uint64_t committing_ = 0;  // the version of the commit in progress
+  // Since when, and in how many commits, the header counted this many waiters and none was there.
+  std::uint32_t absent_ = 0;
+  std::uint32_t absent_commits_ = 0;
+  std::int64_t absent_since_ = 0;
 };
 
 }  // namespace judemap

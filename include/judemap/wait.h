@@ -27,8 +27,8 @@ std::size_t most_words() noexcept;
 // (kForever: never). May return early for no reason. `count` is at most most_words().
 void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexcept;
 
-// Wakes all threads that are parked on the word.
-void wake_all(const void* address, bool shared) noexcept;
+// Wakes all threads that are parked on the word, of all processes if it is shared. False if there was none.
+bool wake_all(const void* address, bool shared) noexcept;
 
 // A counter that turns a descriptor readable: how the parker reaches a poller. Errors are errno values.
 int make_event(int* descriptor) noexcept;
