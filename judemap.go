@@ -24,6 +24,14 @@
 // Where the slice outlives the Tensor in a function, end with runtime.KeepAlive(&t), or ask t.Valid(), which does the
 // same.
 //
+// # Between processes
+//
+// [Create] gives a segment a name under which others [Open] it; one of [New] with [WithSealed] has none and is handed
+// over as a file, [Segment.File] and [OpenFile]. The process that writes first is the writer until it closes its Segment
+// or ends: meanwhile others get [ErrWriterActive]. If it is killed, readers get [ErrWriterDied] and not half a tensor,
+// and the next process that writes takes over. Readers park in the kernel and are woken by every process's commits; a
+// writer that finds nobody parked makes no system call.
+//
 // # Layout
 //
 // The bytes of a segment are those of the Node addon jude-map. The headers under include/judemap give the same segment
