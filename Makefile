@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-CXX_SOURCES := $(wildcard *.cc csrc/*.cc include/judemap/*.h internal/floor/*.cc internal/floor/*.h test/*.cc test/*.c test/*.h)
+CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
 .PHONY: run build test test-go test-cpp check bench fmt clean
 
@@ -39,14 +39,16 @@ bench:
 	$(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms . | tee $(BUILD)/bench.txt
 	$(GO) run $(BENCHSTAT) -col '/by@(floor C++ judemap)' $(BUILD)/bench.txt
 
-fmt: $(CLANG_FORMAT)
+fmt: $(TOOLS)/ready
 	gofmt -w .
 	$(CLANG_FORMAT) -i $(CXX_SOURCES)
 
-# The formatter's version decides what is well formatted, so that everybody uses this one.
-$(TOOLS)/bin/clang-format:
+# The formatter's version decides what is well formatted, so that everybody uses this one. ziglang is a compiler with
+# the headers of other platforms; NumPy checks what the command writes for it.
+$(TOOLS)/ready: Makefile
 	python3 -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet clang-format==19.1.7 ziglang==0.17.1
+	$(TOOLS)/bin/pip install --quiet clang-format==19.1.7 ziglang==0.17.1 numpy==2.3.5
+	touch $@
 
 clean:
 	rm -rf bin $(BUILD)

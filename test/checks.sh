@@ -29,20 +29,28 @@ nothing_from() { # the command must print nothing
 }
 
 clang_format() {
-  make --no-print-directory "$build/tools/bin/clang-format" >/dev/null || return 1
+  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   git ls-files '*.cc' '*.c' '*.h' | xargs "$build/tools/bin/clang-format" --dry-run --Werror
 }
 
 fuzz() { # every fuzz target for a little while
-  local target
-  for target in $(grep -ho '^func Fuzz[A-Za-z]*' ./*_test.go | sed 's/func //'); do
-    $go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-20s}" . || return 1
+  local file target
+  for file in $(git ls-files '*_test.go'); do
+    for target in $(grep -o '^func Fuzz[A-Za-z]*' "$file" | sed 's/func //'); do
+      $go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-20s}" "./$(dirname "$file")" || return 1
+    done
   done
+}
+
+numpy() { # NumPy loads what the command exports, and the command takes what NumPy saves
+  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
+  PYTHON="$PWD/$build/tools/bin/python" $go test -count=1 -v -run '^TestNumPy$' ./cmd/judemap | tee "$build/numpy.log"
+  ! grep -q SKIP "$build/numpy.log" && grep -q '^ok' "$build/numpy.log"
 }
 
 cross() { # the core compiles for the other platforms, with a compiler that carries their headers
   local zig="$build/tools/bin/python -m ziglang" target source
-  make --no-print-directory "$build/tools/bin/clang-format" >/dev/null || return 1
+  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   for target in x86_64-windows-gnu aarch64-windows-gnu x86_64-macos aarch64-macos aarch64-linux-gnu; do
     for source in csrc/*.cc; do
       $zig c++ -target "$target" -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude -c "$source" -o "$build/cross.o" || return 1
@@ -74,6 +82,8 @@ step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -race ./...
 step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|Hostile' .
+step NumPy numpy
+step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
 step "model" model/check.sh
