@@ -8,7 +8,11 @@ package floor
 // #include "floor.h"
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	_ "github.com/judemap/judemap/include/judemap" // compiled anew when a header changes, along with this package
+)
 
 // Call is one call through cgo that does nothing.
 func Call() { C.floor_call() }
