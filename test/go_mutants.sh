@@ -53,7 +53,7 @@ mutant "no lock between writers" csrc/segment.cc \
 mutant "the next writer repairs nothing" csrc/segment.cc \
   'if (version() & 1) {' 'if (false) {' TestKill
 mutant "a commit wakes no other process" csrc/segment.cc \
-  'wait::wake_all(&header_->sequence, shared_);' '' TestWakesAtOnce
+  'if (wait::wake_all(&header_->sequence, shared_) || waiters != absent_) {' 'if (waiters != absent_) {' TestWakesAtOnce
 mutant "checked and used are loaded apart" judemap.go \
   $'t.set(&m)\n\ts.view(t, m.byteLength)' $'t.set(&m)\n\ts.view(t, load64(&h.byte_length))' TestHostilePeer
 mutant "dead readers stay counted" csrc/segment.cc \
@@ -66,7 +66,7 @@ mutant "a segment's descriptor survives exec" csrc/share_linux.cc \
   'int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
   'int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
 mutant "every commit makes a system call" csrc/segment.cc \
-  'if (counts_waiters_ && header_->waiters.load(std::memory_order_seq_cst) != 0) {' '{' TestCommitsWithoutSystemCalls
+  'if (waiters == 0) return;' '' TestCommitsWithoutSystemCalls
 mutant "closed memory is not kept" csrc/segment.cc \
   'error = memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_);' 'TestCloseUnderLoad|TestAfterClose'
 mutant "closed memory is written to" csrc/segment.cc \
