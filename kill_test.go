@@ -16,18 +16,8 @@ import (
 	"time"
 )
 
-// killTime is how long the tests that kill processes run; JUDEMAP_KILL sets it.
-func killTime(t *testing.T) time.Duration {
-	text := os.Getenv("JUDEMAP_KILL")
-	if text == "" {
-		return 3 * time.Second
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("JUDEMAP_KILL: %v", err)
-	}
-	return d
-}
+// killTime is how long the tests that kill processes run.
+func killTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_KILL", 3*time.Second) }
 
 // TestKill sends SIGKILL to writers, mostly in the middle of commits, to readers, parked and copying, and to creators,
 // at random moments. No reader hangs or sees a torn tensor, the next writer goes on, versions never go back, and

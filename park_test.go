@@ -5,7 +5,6 @@ package judemap
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"sync"
 	"syscall"
@@ -13,18 +12,8 @@ import (
 	"time"
 )
 
-// idleTime is how long TestManyParked looks at parked readers; JUDEMAP_IDLE sets it.
-func idleTime(t *testing.T) time.Duration {
-	text := os.Getenv("JUDEMAP_IDLE")
-	if text == "" {
-		return 500 * time.Millisecond
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("JUDEMAP_IDLE: %v", err)
-	}
-	return d
-}
+// idleTime is how long TestManyParked looks at parked readers.
+func idleTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_IDLE", 500*time.Millisecond) }
 
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()

@@ -12,15 +12,19 @@ import (
 	"unsafe"
 )
 
-// stressTime is how long a stress test runs for each of its sizes; JUDEMAP_STRESS sets it.
-func stressTime(t *testing.T) time.Duration {
-	text := os.Getenv("JUDEMAP_STRESS")
+// stressTime is how long a stress test runs for each of its sizes.
+func stressTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_STRESS", 300*time.Millisecond) }
+
+// testTime is the time that an environment variable sets for tests that can run for as long as one likes.
+func testTime(t *testing.T, variable string, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv(variable)
 	if text == "" {
-		return 300 * time.Millisecond
+		return otherwise
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		t.Fatalf("JUDEMAP_STRESS: %v", err)
+		t.Fatalf("%s: %v", variable, err)
 	}
 	return d
 }
