@@ -13,7 +13,9 @@ import (
 )
 
 // stressTime is how long a stress test runs for each of its sizes.
-func stressTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_STRESS", 300*time.Millisecond) }
+func stressTime(t *testing.T) time.Duration {
+	return testTime(t, "JUDEMAP_STRESS", 300*time.Millisecond)
+}
 
 // testTime is the time that an environment variable sets for tests that can run for as long as one likes.
 func testTime(t *testing.T, variable string, otherwise time.Duration) time.Duration {
