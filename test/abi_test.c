@@ -1,0 +1,170 @@
+/* The C interface from plain C: judemap.h compiles as pedantic C11, and its types and functions are what C sees. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judemap/judemap.h"
+
+#define REQUIRE(condition)                                                    \
+  do {                                                                        \
+    if (!(condition)) {                                                       \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+      exit(1);                                                                \
+    }                                                                         \
+  } while (0)
+
+static void require_status(int line, jm_status status, jm_status expected) {
+  if (status == expected) return;
+  fprintf(stderr, "%s:%d: status %d (%s), expected %d (%s)\n", __FILE__, line, status, jm_strerror(status), expected,
+          jm_strerror(expected));
+  exit(1);
+}
+
+#define REQUIRE_STATUS(call, expected) require_status(__LINE__, call, expected)
+
+/* The header as C sees it is the one that the layout describes. */
+static void layout(void) {
+  REQUIRE(sizeof(struct jm_header) == 256 && JM_DATA_OFFSET == 256);
+  REQUIRE(offsetof(struct jm_header, sequence) == 0);
+  REQUIRE(offsetof(struct jm_header, ndim) == 64);
+  REQUIRE(offsetof(struct jm_header, dtype) == 68);
+  REQUIRE(offsetof(struct jm_header, shape) == 72);
+  REQUIRE(offsetof(struct jm_header, byte_length) == 136);
+  REQUIRE(offsetof(struct jm_header, magic) == 192);
+  REQUIRE(offsetof(struct jm_header, flags) == 196);
+  REQUIRE(offsetof(struct jm_header, waiters) == 200);
+  REQUIRE(offsetof(struct jm_header, capacity) == 208);
+}
+
+static void write_and_read(void) {
+  const uint64_t shape[] = {2, 3};
+  const float values[] = {1, 2, 3, 4, 5, 6};
+  float copy[6] = {0};
+  jm_segment* segment;
+  jm_tensor tensor, later;
+  void* data;
+  uint64_t length;
+
+  REQUIRE_STATUS(jm_new(1024, JM_NO_HUGE_PAGES, &segment), JM_OK);
+  REQUIRE(jm_capacity(segment) == 1024);
+  REQUIRE(jm_version(segment) == 0);
+  REQUIRE_STATUS(jm_read(segment, &tensor), JM_ERR_EMPTY);
+
+  REQUIRE_STATUS(jm_write(segment, shape, 2, JM_FLOAT32, values, sizeof values), JM_OK);
+  REQUIRE_STATUS(jm_read(segment, &tensor), JM_OK);
+  REQUIRE(tensor.version == 2 && tensor.ndim == 2 && tensor.dtype == JM_FLOAT32);
+  REQUIRE(tensor.shape[0] == 2 && tensor.shape[1] == 3 && tensor.shape[2] == 0 && tensor.shape[7] == 0);
+  REQUIRE(tensor.byte_length == sizeof values && memcmp(tensor.data, values, sizeof values) == 0);
+  REQUIRE((const char*)tensor.data == (const char*)jm_base(segment) + JM_DATA_OFFSET);
+  REQUIRE(jm_valid(segment, &tensor));
+
+  REQUIRE_STATUS(jm_read_into(segment, copy, sizeof copy, &later), JM_OK);
+  REQUIRE(later.data == copy && memcmp(copy, values, sizeof values) == 0);
+
+  REQUIRE_STATUS(jm_begin(segment, shape, 1, JM_INT64, &data, &length), JM_OK);
+  REQUIRE(length == 16);
+  memset(data, 0, length);
+  REQUIRE_STATUS(jm_try_read(segment, &later), JM_ERR_BUSY);
+  REQUIRE_STATUS(jm_try_read_into(segment, copy, sizeof copy, &later), JM_ERR_BUSY);
+  jm_commit(segment);
+  REQUIRE(jm_version(segment) == 4 && !jm_valid(segment, &tensor));
+
+  REQUIRE_STATUS(jm_begin(segment, NULL, 0, JM_INT64, &data, &length), JM_OK);
+  jm_abort(segment);
+  REQUIRE_STATUS(jm_read(segment, &later), JM_ERR_EMPTY);
+
+  REQUIRE_STATUS(jm_fill(segment, NULL, 0, JM_FLOAT64, 2.5), JM_OK);
+  REQUIRE_STATUS(jm_next(segment, 6, -1, &later), JM_OK);
+  REQUIRE(later.version == 8 && later.ndim == 0 && *(const double*)later.data == 2.5);
+  REQUIRE_STATUS(jm_next(segment, 8, 1000000, &later), JM_ERR_TIMEOUT);
+
+  REQUIRE_STATUS(jm_retire(segment), JM_OK);
+  REQUIRE_STATUS(jm_read(segment, &later), JM_ERR_CLOSED);
+  jm_free(segment);
+  jm_free(NULL);
+}
+
+static void errors(void) {
+  const uint64_t shape[] = {3};
+  const uint64_t large[] = {1000};
+  const uint64_t endless[] = {UINT64_MAX, 2};
+  const uint8_t values[] = {7, 8, 9};
+  uint8_t copy[2];
+  jm_segment* segment;
+  jm_tensor tensor;
+  const char* why = NULL;
+
+  REQUIRE_STATUS(jm_new(0, 0, &segment), JM_ERR_CAPACITY);
+  REQUIRE(segment == NULL);
+  REQUIRE_STATUS(jm_new(64, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_open("a/b", JM_READ_ONLY, &segment, &why), JM_ERR_NAME);
+
+  REQUIRE_STATUS(jm_new(64, 0, &segment), JM_OK);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, values, sizeof values), JM_OK);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_BOOL + 1, values, sizeof values), JM_ERR_DTYPE);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, values, 2), JM_ERR_SHAPE);
+  REQUIRE_STATUS(jm_write(segment, endless, 2, JM_UINT8, values, 3), JM_ERR_SHAPE);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, NULL, 3), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_fill(segment, large, 1, JM_UINT8, 0), JM_ERR_CAPACITY);
+  REQUIRE_STATUS(jm_fill(segment, shape, 1, JM_UINT8, 256), JM_ERR_RANGE);
+  REQUIRE_STATUS(jm_read_into(segment, copy, sizeof copy, &tensor), JM_ERR_BUFFER);
+  REQUIRE(tensor.byte_length == 3);
+  REQUIRE_STATUS(jm_descriptor(segment, &(int){0}), JM_ERR_ARGUMENT);
+  REQUIRE(jm_writer_state(segment) == JM_WRITER_NONE);
+  REQUIRE_STATUS(jm_read(segment, &tensor), JM_OK);
+  REQUIRE(tensor.version == 2 && memcmp(tensor.data, values, sizeof values) == 0);
+  REQUIRE(jm_corrupt_field(segment, &tensor) == NULL);
+  tensor.byte_length = 4;
+  REQUIRE(strcmp(jm_corrupt_field(segment, &tensor), "byte_length") == 0);
+  jm_free(segment);
+}
+
+#ifdef __linux__
+static void shared(void) {
+  const uint64_t shape[] = {1};
+  const int32_t value = 42;
+  jm_segment *writer, *reader;
+  jm_tensor tensor;
+  jm_parker* parker;
+  uint64_t token = 0;
+  size_t lane;
+  const char* why;
+  char name[64];
+
+  snprintf(name, sizeof name, "judemap-abi-test-%p", (void*)&writer);
+  jm_remove(name);
+  REQUIRE_STATUS(jm_open(name, 0, &reader, &why), JM_ERR_SYSTEM);
+  REQUIRE(errno == ENOENT);
+  REQUIRE_STATUS(jm_create(name, 64, 0600, 0, &writer), JM_OK);
+  REQUIRE_STATUS(jm_open(name, 0, &reader, &why), JM_OK);
+  REQUIRE_STATUS(jm_remove(name), JM_OK);
+
+  REQUIRE_STATUS(jm_parker_new(&parker, NULL), JM_OK);
+  REQUIRE_STATUS(jm_watch(parker, reader, jm_version(reader), 5, &lane), JM_OK);
+  REQUIRE(lane == 0 && jm_parker_threads(parker) == 1);
+  REQUIRE_STATUS(jm_write(writer, shape, 1, JM_INT32, &value, sizeof value), JM_OK);
+  REQUIRE(jm_parker_wait(parker, lane, &token, 1) == 1 && token == 5);
+  jm_parker_free(parker);
+
+  REQUIRE_STATUS(jm_read(reader, &tensor), JM_OK);
+  REQUIRE(*(const int32_t*)tensor.data == 42);
+  REQUIRE(jm_writer_state(writer) == JM_WRITER_HERE && jm_writer_state(reader) == JM_WRITER_OTHER);
+  REQUIRE_STATUS(jm_write(reader, shape, 1, JM_INT32, &value, sizeof value), JM_ERR_WRITER_ACTIVE);
+  jm_free(reader);
+  jm_free(writer);
+}
+#endif
+
+int main(void) {
+  layout();
+  write_and_read();
+  errors();
+#ifdef __linux__
+  shared();
+#endif
+  puts("ok");
+  return 0;
+}
