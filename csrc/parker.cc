@@ -3,6 +3,7 @@
 
 #include "judemap/parker.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <exception>
 
@@ -59,6 +60,7 @@ jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t toke
       }
       lanes_.push_back(std::move(fresh));
     }
+    over_.reserve(over_.size() + lanes_.size() * lane_size());
     segment->announce();
     lanes_[i]->watches.push_back({segment, seen, token});  // reserved: throws nothing
     kick(*lanes_[i]);
@@ -106,11 +108,9 @@ std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t c
 }
 
 std::size_t Parker::take(std::uint64_t* tokens, std::size_t capacity) noexcept {
-  std::size_t taken = 0;
-  for (; taken < capacity && !over_.empty(); ++taken) {
-    tokens[taken] = over_.front();
-    over_.pop_front();
-  }
+  const std::size_t taken = std::min(capacity, over_.size());
+  std::copy_n(over_.begin(), taken, tokens);
+  over_.erase(over_.begin(), over_.begin() + static_cast<std::ptrdiff_t>(taken));
   return taken;
 }
 
@@ -132,7 +132,7 @@ std::int64_t Parker::look(Lane& lane) {
     Segment& segment = *watch.segment;
     if (segment.version() != watch.seen || segment.writer_died()) {
       segment.conceal();
-      over_.push_back(watch.token);
+      over_.push_back(watch.token);  // reserved, as watches
       lane.watches[i] = lane.watches.back();
       lane.watches.pop_back();
       continue;

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -58,7 +57,7 @@ class Parker {
 
   std::mutex mutex_;  // guards everything below
   std::vector<std::unique_ptr<Lane>> lanes_;
-  std::deque<std::uint64_t> over_;  // tokens of watches that are over, and that nobody has asked for
+  std::vector<std::uint64_t> over_;  // tokens of watches that are over, and that nobody has asked for
   bool stopping_ = false;
   int event_ = -1;  // the caller's, who closes it
 };
