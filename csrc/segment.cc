@@ -400,7 +400,7 @@ jm_status Segment::attach_writer() noexcept {
 void Segment::wake_waiters() noexcept {
   if (!counts_waiters_) return;
   // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
-  // that is about to park, or that reader's second look sees the commit.
+  // that is about to park, or the kernel, when it compares the sequence for that reader, sees the commit.
   std::uint32_t waiters = header_->waiters.load(std::memory_order_seq_cst);
   if (waiters == 0) return;
   if (wait::wake_all(&header_->sequence, shared_) || waiters != absent_) {
@@ -409,7 +409,8 @@ void Segment::wake_waiters() noexcept {
     return;
   }
   // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
-  // stay so for long. Should one, for it was stopped, it is missed by a wake, and looks up after kLookForDeath.
+  // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and looks
+  // up after kLookForDeath.
   if (absent_commits_++ == 0) absent_since_ = now();
   if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {
     header_->waiters.compare_exchange_strong(waiters, 0);
@@ -572,7 +573,7 @@ jm_status Segment::until_stable(Try&& attempt) noexcept {
 jm_status Segment::park(std::uint64_t seen, std::int64_t timeout) noexcept {
   announce();
   jm_status status = JM_OK;
-  // The look after announce(); the kernel looks once more, when it parks the thread.
+  // A look before the system call; the one that counts is the kernel's, when it parks the thread.
   if (version() == seen && !retired_.load(std::memory_order_acquire)) {
     if (writer_died()) {
       // It may have ended this commit with its last breath: only the same sequence as before is a stuck one.

@@ -19,8 +19,12 @@
 #include <vector>
 
 #include "judemap/segment.h"
+#include "pattern.h"
 
 namespace {
+
+using pattern::element;
+using pattern::shape_of;
 
 using Clock = std::chrono::steady_clock;
 
@@ -39,32 +43,6 @@ std::chrono::milliseconds stress_time() {
   const double scale = name == "ms" ? 1 : name == "s" ? 1e3 : name == "m" ? 60e3 : 0;
   if (scale == 0) ADD_FAILURE() << "JUDEMAP_STRESS: " << text << " is no time such as 300ms, 1s or 2m";
   return std::chrono::milliseconds(static_cast<std::int64_t>(number * scale));
-}
-
-// Element i of the tensor of a version: all that a reader sees can be told from the version.
-std::int64_t element(std::uint64_t version, std::uint64_t i) {
-  return static_cast<std::int64_t>(version * 0x9E3779B97F4A7C15 + i * 0xD1B54A32D192ED03);
-}
-
-// The shape of a version's tensor, of at most n elements, and how many it has. It differs from commit to commit, so
-// that a header put together from two commits shows.
-std::uint64_t shape_of(std::uint64_t version, std::uint64_t n, std::uint64_t* shape, std::uint32_t* ndim) {
-  switch (version / 2 % 3) {
-    case 0:
-      shape[0] = n;
-      *ndim = 1;
-      return n;
-    case 1:
-      shape[0] = shape[2] = 1;
-      shape[1] = n - 1;
-      *ndim = 3;
-      return n - 1;
-    default:
-      shape[0] = n / 3;
-      shape[1] = 3;
-      *ndim = 2;
-      return n / 3 * 3;
-  }
 }
 
 // Versions that the writer begins in place, and of these, those that it gives up.

@@ -17,37 +17,17 @@
 #include <thread>
 #include <vector>
 
+#include "../../test/pattern.h"
 #include "judemap/segment.h"
 
 namespace {
 
+using pattern::element;
+using pattern::shape_of;
+
 [[noreturn]] void fail(const char* what, int status = JM_OK) {
   std::fprintf(stderr, "peer: %s: %s (errno: %s)\n", what, jm_strerror(status), std::strerror(errno));
   std::exit(1);
-}
-
-std::int64_t element(std::uint64_t version, std::uint64_t i) {
-  return static_cast<std::int64_t>(version * 0x9E3779B97F4A7C15 + i * 0xD1B54A32D192ED03);
-}
-
-// The shape of a version's tensor, of at most n elements, and how many it has.
-std::uint64_t shape_of(std::uint64_t version, std::uint64_t n, std::uint64_t* shape, std::uint32_t* ndim) {
-  switch (version / 2 % 3) {
-    case 0:
-      shape[0] = n;
-      *ndim = 1;
-      return n;
-    case 1:
-      shape[0] = shape[2] = 1;
-      shape[1] = n - 1;
-      *ndim = 3;
-      return n - 1;
-    default:
-      shape[0] = n / 3;
-      shape[1] = 3;
-      *ndim = 2;
-      return n / 3 * 3;
-  }
 }
 
 void write(judemap::Segment& segment, std::uint64_t n, std::uint64_t commits) {
