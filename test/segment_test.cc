@@ -478,7 +478,7 @@ TEST(Begin, AnAbortLeavesNothing) {
   }
 }
 
-// Another writer waits for the whole of it, and a waiting reader gets what was committed.
+// Readers wait for the end of it, and get what was committed.
 TEST(Begin, EndsOnAnotherThread) {
   const Handle segment = create(8);
   void* data = nullptr;
@@ -489,12 +489,7 @@ TEST(Begin, EndsOnAnotherThread) {
   std::uint8_t copied = 0;
   auto reader = std::async(std::launch::async, [&] { return jm_read_into(segment.get(), &copied, 1, &read); });
   auto waiter = std::async(std::launch::async, [&] { return jm_next(segment.get(), 0, -1, &next); });
-  auto writer = std::async(std::launch::async, [&] {
-    // Not before the reader is done, so that the reader sees the first of the two commits.
-    reader.wait();
-    return jm_fill(segment.get(), nullptr, 0, JM_UINT8, 9);
-  });
-  EXPECT_EQ(writer.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+  EXPECT_EQ(reader.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
   EXPECT_EQ(jm_version(segment.get()), 1u);
   std::thread([&] {
     *static_cast<std::uint8_t*>(data) = 8;
@@ -504,9 +499,7 @@ TEST(Begin, EndsOnAnotherThread) {
   EXPECT_EQ(read.version, 2u);
   EXPECT_EQ(copied, 8);
   EXPECT_EQ(waiter.get(), JM_OK);
-  EXPECT_GE(next.version, 2u);
-  EXPECT_EQ(writer.get(), JM_OK);
-  EXPECT_EQ(jm_version(segment.get()), 4u);
+  EXPECT_EQ(next.version, 2u);
 }
 
 TEST(Begin, HoldsOffOtherWriters) {
@@ -687,7 +680,8 @@ TEST(Pin, PinsAndUnpins) {
   EXPECT_EQ(jm_is_pinned(segment.get()), 0);
 }
 
-#ifdef __linux__
+// Not where a sanitizer is: it makes mlock do nothing.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(Pin, Denied) {
   enum Outcome { kPinned, kDenied, kNoReason, kStillPinned, kBroken, kPrivileged };
   const Handle segment = create(1 << 16);
