@@ -409,8 +409,8 @@ void Segment::wake_waiters() noexcept {
     return;
   }
   // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
-  // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and looks
-  // up after kLookForDeath.
+  // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and
+  // looks up after kLookForDeath.
   if (absent_commits_++ == 0) absent_since_ = now();
   if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {
     header_->waiters.compare_exchange_strong(waiters, 0);
@@ -545,7 +545,7 @@ jm_status Segment::snapshot(jm_tensor* out, Copy&& copy) const noexcept {
 }
 
 template <class Try>
-jm_status Segment::until_stable(Try&& attempt) noexcept {
+jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
   int torn = 0;
   for (int i = 0; i < kBusyAttempts && torn < kTornAttempts; ++i) {
     const bool busy = version() & 1;
@@ -560,8 +560,12 @@ jm_status Segment::until_stable(Try&& attempt) noexcept {
   writer_.unlock();
   // A commit of another process: park until it is over. In private memory nobody else can be in one.
   while (status == JM_ERR_BUSY) {
-    if (!shared_) return JM_ERR_CORRUPT;
     const std::uint64_t seen = version();
+    if (!shared_) {
+      *out = jm_tensor{};
+      out->version = seen;
+      return JM_ERR_CORRUPT;
+    }
     if (seen & 1) {
       if (const jm_status parked = park(seen, wait::kForever); parked != JM_OK) return parked;
     }
@@ -611,7 +615,7 @@ jm_status Segment::try_read(jm_tensor* out) const noexcept {
 }
 
 jm_status Segment::read(jm_tensor* out) noexcept {
-  return until_stable([&] { return try_read(out); });
+  return until_stable(out, [&] { return try_read(out); });
 }
 
 jm_status Segment::try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept {
@@ -624,7 +628,7 @@ jm_status Segment::try_read_into(void* buffer, std::uint64_t size, jm_tensor* ou
 }
 
 jm_status Segment::read_into(void* buffer, std::uint64_t size, jm_tensor* out) noexcept {
-  return until_stable([&] { return try_read_into(buffer, size, out); });
+  return until_stable(out, [&] { return try_read_into(buffer, size, out); });
 }
 
 jm_status Segment::pin() noexcept {

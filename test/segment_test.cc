@@ -785,9 +785,12 @@ TEST(Corrupt, ACommitThatNobodyEnds) {
   const Handle segment = create(64);
   ASSERT_EQ(write(segment, {4}, JM_UINT8, numbers(4)), JM_OK);
   jm_base(segment.get())->sequence = 3;
-  jm_tensor tensor = {};
   std::uint8_t buffer[4];
+  jm_tensor tensor;
+  std::memset(&tensor, 0xEE, sizeof tensor);
   EXPECT_EQ(jm_read(segment.get(), &tensor), JM_ERR_CORRUPT);
+  EXPECT_EQ(tensor.version, 3u);
+  EXPECT_EQ(jm_corrupt_field(segment.get(), &tensor), nullptr);
   EXPECT_EQ(jm_read_into(segment.get(), buffer, 4, &tensor), JM_ERR_CORRUPT);
   EXPECT_EQ(jm_try_read(segment.get(), &tensor), JM_ERR_BUSY);
   ASSERT_EQ(write(segment, {4}, JM_UINT8, numbers(4)), JM_OK);

@@ -149,7 +149,8 @@ jm_status jm_read_into(jm_segment* segment, void* buffer, uint64_t size, jm_tens
 jm_status jm_try_read_into(const jm_segment* segment, void* buffer, uint64_t size, jm_tensor* out);
 
 /* The field of the header for which a read returned JM_ERR_CORRUPT with this tensor: "ndim", "dtype", "shape" or
- * "byte_length"; NULL if it could be true. Owned by the library. */
+ * "byte_length"; NULL if it could be true, and the sequence is what can't be: odd, while nobody is in a commit. Owned
+ * by the library. */
 const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor);
 
 /* The sequence: even when stable, odd while a commit is in progress, 0 before the first. */

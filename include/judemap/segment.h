@@ -141,7 +141,7 @@ class Segment {
   template <class Copy>
   jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
   template <class Try>
-  jm_status until_stable(Try&& attempt) noexcept;
+  jm_status until_stable(jm_tensor* out, Try&& attempt) noexcept;
   // Parks once, until the sequence is no longer `seen` or some time has passed.
   jm_status park(std::uint64_t seen, std::int64_t timeout) noexcept;
 
