@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +53,10 @@ func readNPY(file []byte) (a array, err error) {
 			a, err = array{}, fmt.Errorf("its NumPy header is damaged (%v)", wrong)
 		}
 	}()
+	// The library makes room for as long a header as version 2 of the format announces, in the bytes from 8 to 12.
+	if len(file) >= 12 && file[6] == 2 && uint64(binary.LittleEndian.Uint32(file[8:])) > uint64(len(file)) {
+		return array{}, errors.New("it ends in the middle of its NumPy header")
+	}
 	data := bytes.NewReader(file)
 	r, err := npy.NewReader(data)
 	switch {

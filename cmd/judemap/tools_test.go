@@ -182,6 +182,7 @@ func TestReadNPYRefuses(t *testing.T) {
 		{"magic only", magic, "version number (0)"},
 		{"version 9", magic + "\x09\x00\x00\x00", "version number (9)"},
 		{"cut header", file("{'descr': '<f4'", "")[:20], "damaged"},
+		{"huge header", magic + "\x02\x00\xff\xff\xff\xff", "ends in the middle"},
 		{"no dictionary", file("hello", ""), "invalid dictionary"},
 		{"no line's end", strings.TrimSuffix(file("hello", ""), "\n") + " ", "damaged"},
 		{"no shape", file("{'descr': '<f4', 'fortran_order': False}", ""), "invalid dictionary"},
