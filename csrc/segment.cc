@@ -206,7 +206,11 @@ jm_status Segment::create(const char* name, std::uint64_t capacity, std::uint32_
   if (const int error = share::make(size, mode, &descriptor)) return system_error(error);
   if (const jm_status status = adopt_new(descriptor, size, capacity, flags)) return status;
   if (const int error = share::publish(descriptor, name)) {
-    retire();
+    memory::unmap(header_, mapped_);
+    share::close(descriptor_);
+    header_ = nullptr;
+    descriptor_ = -1;
+    shared_ = false;
     return system_error(error);
   }
   return JM_OK;

@@ -7,9 +7,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 mkdir -p "$build"
 work=$(mktemp -d)
-touch "$work/started"
-# Tests that end by a time-out or a crash leave their segments.
-trap 'find /dev/shm -name "judemap-share-test-*" -newer "$work/started" -delete 2>/dev/null; rm -rf "$work"' EXIT
+trap 'test/sweep.sh; rm -rf "$work"' EXIT
 only=${1:-}
 passed=0 failed=0
 
@@ -100,8 +98,9 @@ compile() { # compile TEST: the copy's core and this one test
     "test/$1.cc" -o run -lgtest -lgtest_main -pthread)
 }
 
-run() { # run FILTER
-  (cd "$work/copy" && JUDEMAP_STRESS=1s timeout -k 1 60 ./run --gtest_filter="$1")
+run() { # run FILTER: up to the first failure, after which a broken core may well hang
+  (ulimit -c 0 && cd "$work/copy" &&
+    JUDEMAP_STRESS=1s timeout -k 1 60 ./run --gtest_break_on_failure --gtest_filter="$1")
 }
 
 unbroken() { # unbroken TEST FILTER: else what the mutants fail of need not be what was broken in them
@@ -151,6 +150,7 @@ mutant() { # mutant NAME FILE OLD NEW TEST [FILTER]: OLD is whole lines of FILE,
 }
 
 ping_pong=Wait.PingPong one_writer=Share.OneWriterAtATime processes='Processes.*' sealed=Share.SealedDescriptors
+noticed=Processes.ADeathIsNoticedSoon
 if [ -z "$only" ]; then
   check "ThreadSanitizer" sanitized san-thread thread
   check "AddressSanitizer, UndefinedBehaviorSanitizer" sanitized san-address address,undefined
@@ -195,6 +195,9 @@ mutant "retire unmaps" csrc/segment.cc \
   'error = memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_);' segment_test
 mutant "no header is corrupt" csrc/segment.cc \
   'if (metadata.none()) return nullptr;' 'return nullptr;' segment_test
+mutant "a death is noticed late" csrc/segment.cc \
+  "constexpr std::int64_t kLookForDeath = 40'000'000;  // ns" "constexpr std::int64_t kLookForDeath = 400'000'000;" \
+  share_test "$noticed"
 mutant "sealed against nothing" csrc/share_linux.cc \
   'fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {' 'false) {' \
   share_test "$sealed"

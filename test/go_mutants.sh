@@ -5,9 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
 work=$(mktemp -d)
-touch "$work/started"
-# Tests that end by a time-out or a crash leave their segments.
-trap 'find /dev/shm -name "judemap-test-*" -newer "$work/started" -delete 2>/dev/null; rm -rf "$work"' EXIT
+trap 'test/sweep.sh; rm -rf "$work"' EXIT
 only=${1:-}
 passed=0 failed=0
 

@@ -559,6 +559,21 @@ TEST(Next, WaitsForANewerVersion) {
   EXPECT_EQ(jm_base(segment.get())->waiters, 0u) << "so that a dump of the segment is the Node addon's";
 }
 
+// A reader whom nobody wakes looks after a second, in case its handle was retired: 20 rounds would then take 20 s.
+TEST(Next, IsWokenAtOnce) {
+  const Handle segment = create(8);
+  const Clock::time_point start = Clock::now();
+  for (std::uint64_t version = 0; version < 40; version += 2) {
+    jm_tensor tensor;
+    auto waiting = std::async(std::launch::async, [&] { return jm_next(segment.get(), version, -1, &tensor); });
+    while (jm_base(segment.get())->waiters == 0) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // from the announcement to the sleep
+    ASSERT_EQ(write(segment, {}, JM_UINT8, {1}), JM_OK);
+    EXPECT_EQ(waiting.get(), JM_OK);
+  }
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(5));
+}
+
 TEST(Next, AnAbortIsNoNews) {
   const Handle segment = create(8);
   jm_tensor tensor;
@@ -682,6 +697,25 @@ TEST(Pin, PinsAndUnpins) {
 
 // Not where a sanitizer is: it makes mlock do nothing.
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// The kernel's count of the process's locked pages.
+long locked_kilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    long kilobytes;
+    if (word == "VmLck:" && status >> kilobytes) return kilobytes;
+  }
+  return -1;
+}
+
+TEST(Pin, ThePagesAreLocked) {
+  const Handle segment = create(1 << 16);
+  const long before = locked_kilobytes();
+  if (jm_pin(segment.get()) != JM_OK) GTEST_SKIP() << "the system does not allow to pin: " << std::strerror(errno);
+  EXPECT_GE(locked_kilobytes(), before + 64);
+  jm_unpin(segment.get());
+  EXPECT_EQ(locked_kilobytes(), before);
+}
+
 TEST(Pin, Denied) {
   enum Outcome { kPinned, kDenied, kNoReason, kStillPinned, kBroken, kPrivileged };
   const Handle segment = create(1 << 16);

@@ -29,6 +29,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <random>
@@ -290,6 +291,7 @@ class Child {
 
 // The roles.
 //   idle NAME      commits one byte and stays
+//   begin NAME     commits one byte, begins another commit and stays
 //   write NAME N   commits tensors of N elements until killed
 //   park NAME      waits for commits until killed, and prints each one's version
 int play(int count, char** arguments) {
@@ -301,8 +303,11 @@ int play(int count, char** arguments) {
   const std::string role = count > 0 ? arguments[0] : "";
   if (count < 2) return 2;
   const Handle segment = open_name(arguments[1]);
-  if (role == "idle") {
+  if (role == "idle" || role == "begin") {
     if (write_byte(segment) != JM_OK) return 1;
+    void* data;
+    std::uint64_t length;
+    if (role == "begin" && jm_begin(segment.get(), nullptr, 0, JM_UINT8, &data, &length) != JM_OK) return 1;
     std::puts("ready");
     std::fflush(stdout);
     for (;;) pause();
@@ -333,6 +338,9 @@ TEST(Share, NamesComeAndGo) {
   EXPECT_EQ(jm_create(name.text(), 100, 0600, 0, &none), JM_ERR_SYSTEM);
   EXPECT_EQ(errno, EEXIST);
   EXPECT_EQ(none, nullptr);
+  judemap::Segment again;  // an object that failed to make a segment can make another
+  EXPECT_EQ(again.create(name.text(), 8), JM_ERR_SYSTEM);
+  EXPECT_EQ(again.create(8), JM_OK);
 
   Handle b = open_name(name);
   EXPECT_EQ(jm_capacity(b.get()), 100u);
@@ -774,6 +782,22 @@ TEST(Wait, PingPong) {
   EXPECT_EQ(jm_version(pong.get()), 2 * kRounds);
 }
 
+// A writer may take parked readers for dead and count none; those that are alive after all don't count below that.
+TEST(Wait, ReadersThatWereTakenForDead) {
+  const Watchdog watchdog(seconds(20));
+  const Handle writer = create_sealed(8);
+  const Handle reader = again(writer);
+  jm_tensor tensor;
+  jm_status status = JM_ERR_BUSY;
+  std::thread waiting([&] { status = jm_next(reader.get(), 0, -1, &tensor); });
+  EXPECT_TRUE(eventually([&] { return waiters(writer) == 1; }));
+  jm_base(writer.get())->waiters = 0;
+  EXPECT_EQ(write_byte(writer), JM_OK);
+  waiting.join();
+  EXPECT_EQ(status, JM_OK);
+  EXPECT_EQ(waiters(writer), 0u);
+}
+
 class Parker {
  public:
   Parker() {
@@ -901,6 +925,21 @@ TEST(Parker, ManySegmentsFewThreads) {
   // Freed with all of them still watched.
 }
 
+// Parked threads look up now and then, and sleep in between.
+TEST(Parker, WaitingCostsNothing) {
+  std::vector<Handle> segments;
+  const Parker parker;
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    segments.push_back(create_sealed(8));
+    ASSERT_EQ(jm_watch(parker.get(), segments.back().get(), 0, i + 1, nullptr), JM_OK);
+  }
+  jm_tensor tensor;
+  std::this_thread::sleep_for(milliseconds(10));
+  const std::clock_t before = std::clock();
+  EXPECT_EQ(jm_next(segments[0].get(), 0, 300 * kMillisecond, &tensor), JM_ERR_TIMEOUT);
+  EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.06);
+}
+
 // Without a descriptor the threads are the caller's.
 TEST(Parker, ThreadsOfTheCaller) {
   const Watchdog watchdog(seconds(20));
@@ -951,6 +990,43 @@ TEST(Processes, TheDeathOfAWriterEndsAWatch) {
   ASSERT_EQ(write_byte(segment), JM_OK);
   EXPECT_EQ(jm_version(segment.get()), 4u);
   EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_HERE);
+}
+
+// How long a parked reader takes to find out that the writer is gone. The middle one of a few, since any of them can be
+// held up on a busy machine.
+Clock::duration time_to_notice(const char* role, const std::function<jm_status(jm_segment*)>& wait) {
+  constexpr std::size_t kTimes = 5;
+  std::vector<Clock::duration> times;
+  for (std::size_t i = 0; i < kTimes; ++i) {
+    const Name name;
+    const Handle segment = create(name, 8);
+    const Handle reader = open_name(name);
+    Child writer({role, name.text()});
+    EXPECT_EQ(writer.line(), "ready");
+    jm_status status = JM_OK;
+    std::thread waiting([&] { status = wait(reader.get()); });
+    EXPECT_TRUE(eventually([&] { return waiters(segment) == 1; }));
+    writer.kill();
+    const Clock::time_point start = Clock::now();
+    waiting.join();
+    times.push_back(Clock::now() - start);
+    EXPECT_EQ(status, JM_ERR_WRITER_DIED) << jm_strerror(status);
+  }
+  std::sort(times.begin(), times.end());
+  return times[kTimes / 2];
+}
+
+TEST(Processes, ADeathIsNoticedSoon) {
+  const Watchdog watchdog(seconds(60));
+  jm_tensor tensor;
+  std::uint8_t byte;
+  const auto next = [&](jm_segment* segment) { return jm_next(segment, 2, -1, &tensor); };
+  const auto read = [&](jm_segment* segment) { return jm_read(segment, &tensor); };
+  const auto read_into = [&](jm_segment* segment) { return jm_read_into(segment, &byte, 1, &tensor); };
+  EXPECT_LT(time_to_notice("idle", next), milliseconds(100));
+  EXPECT_LT(time_to_notice("begin", next), milliseconds(100));
+  EXPECT_LT(time_to_notice("begin", read), milliseconds(100));
+  EXPECT_LT(time_to_notice("begin", read_into), milliseconds(100));
 }
 
 // Three processes are parked on one segment. Where no commit woke them, they would look after 40 ms: 50 rounds would
