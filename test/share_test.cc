@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "judemap/judemap.h"
+#include "judemap/segment.h"
 
 #ifdef __linux__
 
@@ -338,9 +339,9 @@ TEST(Share, NamesComeAndGo) {
   EXPECT_EQ(jm_create(name.text(), 100, 0600, 0, &none), JM_ERR_SYSTEM);
   EXPECT_EQ(errno, EEXIST);
   EXPECT_EQ(none, nullptr);
-  judemap::Segment again;  // an object that failed to make a segment can make another
-  EXPECT_EQ(again.create(name.text(), 8), JM_ERR_SYSTEM);
-  EXPECT_EQ(again.create(8), JM_OK);
+  judemap::Segment second;  // an object that failed to make a segment can make another
+  EXPECT_EQ(second.create(name.text(), 8), JM_ERR_SYSTEM);
+  EXPECT_EQ(second.create(8), JM_OK);
 
   Handle b = open_name(name);
   EXPECT_EQ(jm_capacity(b.get()), 100u);
