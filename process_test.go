@@ -294,9 +294,6 @@ func TestProcesses(t *testing.T) {
 					s = named(t, 8*elements)
 					name = s.Name()
 				} else {
-					if pair[0] == "C++" || pair[1] == "C++" {
-						t.Skip("SKIP: the C++ program opens by name; test/share_test.cc has the descriptors")
-					}
 					s = newSegment(t, 8*elements, WithSealed())
 					file, err := s.File()
 					if err != nil {
@@ -308,7 +305,7 @@ func TestProcesses(t *testing.T) {
 				command := func(language, role string, last int) *process {
 					args := []string{name, strconv.Itoa(elements), strconv.Itoa(last)}
 					if language == "C++" {
-						return start(t, peer(t, append([]string{role}, args...)...))
+						return start(t, peer(t, append([]string{role}, args...)...), files...)
 					}
 					return start(t, roleCommand(role, args...), files...)
 				}

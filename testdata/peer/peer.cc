@@ -1,5 +1,6 @@
 // The C++ side of the tests between Go and C++: a program over the core's RAII class that writes, or reads and checks,
-// the tensors of stress_test.go, in which every element derives from the version.
+// the tensors of stress_test.go, in which every element derives from the version. NAME is a segment's, or "-" for the one
+// in descriptor 3.
 //
 //   peer write NAME ELEMENTS COMMITS   commits COMMITS tensors of at most ELEMENTS int64 (0: until killed)
 //   peer idle NAME                     commits one byte and stays
@@ -101,7 +102,8 @@ int main(int argc, char** argv) {
       if (const jm_status status = judemap::Segment::remove(argv[2])) fail("remove", status);
     }
   }
-  if (const jm_status status = segment.open(argv[2])) fail("open", status);
+  const jm_status opened = std::strcmp(argv[2], "-") == 0 ? segment.open(3) : segment.open(argv[2]);
+  if (opened != JM_OK) fail("open", opened);
   if (command == "write") {
     write(segment, number(3), number(4));
   } else if (command == "idle") {
