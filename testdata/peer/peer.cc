@@ -1,6 +1,6 @@
 // The C++ side of the tests between Go and C++: a program over the core's RAII class that writes, or reads and checks,
-// the tensors of stress_test.go, in which every element derives from the version. NAME is a segment's, or "-" for the one
-// in descriptor 3.
+// the tensors of stress_test.go, in which every element derives from the version. NAME is a segment's, or "-" for the
+// one in descriptor 3.
 //
 //   peer write NAME ELEMENTS COMMITS   commits COMMITS tensors of at most ELEMENTS int64 (0: until killed)
 //   peer idle NAME                     commits one byte and stays
