@@ -28,7 +28,14 @@ nothing_from() { # the command must print nothing
   [ -z "$out" ] || { echo "$out"; return 1; }
 }
 
+have_venv() { # what the formatter, the other compiler and NumPy are installed with
+  python3 -c 'import venv, ensurepip' 2>/dev/null && return
+  echo "SKIP: python3 with venv is not installed (Debian: apt-get install python3-venv)"
+  return 1
+}
+
 clang_format() {
+  have_venv || return 0
   make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   git ls-files '*.cc' '*.c' '*.h' | xargs "$build/tools/bin/clang-format" --dry-run --Werror
 }
@@ -43,12 +50,14 @@ fuzz() { # every fuzz target for a little while
 }
 
 numpy() { # NumPy loads what the command exports, and the command takes what NumPy saves
+  have_venv || return 0
   make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   PYTHON="$PWD/$build/tools/bin/python" $go test -count=1 -v -run '^TestNumPy$' ./cmd/judemap | tee "$build/numpy.log"
   ! grep -q SKIP "$build/numpy.log" && grep -q '^ok' "$build/numpy.log"
 }
 
 cross() { # the core compiles for the other platforms, with a compiler that carries their headers
+  have_venv || return 0
   local zig="$build/tools/bin/python -m ziglang" target source
   make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   for target in x86_64-windows-gnu aarch64-windows-gnu x86_64-macos aarch64-macos aarch64-linux-gnu; do
