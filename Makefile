@@ -9,8 +9,6 @@ BUILD ?= build
 TOOLS := $(BUILD)/tools
 CLANG_FORMAT ?= $(TOOLS)/bin/clang-format
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')

@@ -25,14 +25,6 @@ import (
 var roles = map[string]func(s *Segment, args []string) error{
 	// write ELEMENTS commits tensors of at most so many elements, until killed.
 	"write": func(s *Segment, args []string) error { return stressWriter(s, number(args[0]), nil) },
-	// idle commits once, and stays.
-	"idle": func(s *Segment, _ []string) error {
-		err := s.Fill(nil, Uint8, 1)
-		if err == nil {
-			select {}
-		}
-		return err
-	},
 	// half begins a commit, and stays in it.
 	"half": func(s *Segment, _ []string) error {
 		return s.Update([]int{4}, Uint8, func(data []byte) error { data[0] = 1; select {} })

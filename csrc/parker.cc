@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <exception>
 
-#include "judemap/wait.h"
-
 namespace judemap {
 namespace {
 
@@ -125,7 +123,7 @@ void Parker::kick(Lane& lane) noexcept {
   if (one_word() && !lane.watches.empty()) wait::wake_all(&lane.watches[0].segment->header()->sequence, true);
 }
 
-std::int64_t Parker::look(Lane& lane) {
+std::int64_t Parker::look(Lane& lane) noexcept {
   std::int64_t nap = wait::kForever;
   for (std::size_t i = 0; i < lane.watches.size();) {
     const Watch& watch = lane.watches[i];

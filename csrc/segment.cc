@@ -10,7 +10,6 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
-#include <new>
 
 #include "judemap/memory.h"
 #include "judemap/share.h"
@@ -204,16 +203,7 @@ jm_status Segment::create(const char* name, std::uint64_t capacity, std::uint32_
   if (size == 0) return JM_ERR_CAPACITY;
   int descriptor;
   if (const int error = share::make(size, mode, &descriptor)) return system_error(error);
-  if (const jm_status status = adopt_new(descriptor, size, capacity, flags)) return status;
-  if (const int error = share::publish(descriptor, name)) {
-    memory::unmap(header_, mapped_);
-    share::close(descriptor_);
-    header_ = nullptr;
-    descriptor_ = -1;
-    shared_ = false;
-    return system_error(error);
-  }
-  return JM_OK;
+  return adopt_new(descriptor, name, size, capacity, flags);
 }
 
 jm_status Segment::create_sealed(std::uint64_t capacity, std::uint32_t flags) noexcept {
@@ -222,7 +212,7 @@ jm_status Segment::create_sealed(std::uint64_t capacity, std::uint32_t flags) no
   if (size == 0) return JM_ERR_CAPACITY;
   int descriptor;
   if (const int error = share::make_sealed(size, &descriptor)) return system_error(error);
-  return adopt_new(descriptor, size, capacity, flags);
+  return adopt_new(descriptor, nullptr, size, capacity, flags);
 }
 
 jm_status Segment::open(const char* name, std::uint32_t flags, const char** why) noexcept {
@@ -248,21 +238,29 @@ jm_status Segment::remove(const char* name) noexcept {
   return error == 0 ? JM_OK : system_error(error);
 }
 
-jm_status Segment::adopt_new(int descriptor, std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept {
+jm_status Segment::adopt_new(int descriptor, const char* name, std::size_t size, std::uint64_t capacity,
+                             std::uint32_t flags) noexcept {
   void* base;
   if (const int error = share::map(descriptor, size, true, &base)) {
     share::close(descriptor);
     return system_error(error);
   }
-  header_ = static_cast<jm_header*>(base);  // zeroed pages are a valid header
+  auto* header = static_cast<jm_header*>(base);  // zeroed pages are a valid header
+  const bool writers_wake = (flags & JM_FOREIGN_WRITERS) == 0;
+  header->capacity.store(capacity, std::memory_order_relaxed);
+  header->flags.store(writers_wake ? JM_FLAG_WRITERS_WAKE : 0, std::memory_order_relaxed);
+  header->magic.store(JM_MAGIC, std::memory_order_release);
+  if (const int error = name == nullptr ? 0 : share::publish(descriptor, name)) {
+    memory::unmap(base, size);
+    share::close(descriptor);
+    return system_error(error);
+  }
+  header_ = header;
   capacity_ = capacity;
   mapped_ = size;
   shared_ = true;
   descriptor_ = descriptor;
-  writers_wake_ = (flags & JM_FOREIGN_WRITERS) == 0;
-  header_->capacity.store(capacity, std::memory_order_relaxed);
-  header_->flags.store(writers_wake_ ? JM_FLAG_WRITERS_WAKE : 0, std::memory_order_relaxed);
-  header_->magic.store(JM_MAGIC, std::memory_order_release);
+  writers_wake_ = writers_wake;
   return JM_OK;
 }
 

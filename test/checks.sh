@@ -28,15 +28,15 @@ nothing_from() { # the command must print nothing
   [ -z "$out" ] || { echo "$out"; return 1; }
 }
 
-have_venv() { # what the formatter, the other compiler and NumPy are installed with
-  python3 -c 'import venv, ensurepip' 2>/dev/null && return
-  echo "SKIP: python3 with venv is not installed (Debian: apt-get install python3-venv)"
-  return 1
+with_tools() { # with_tools COMMAND...: with the formatter, the other compiler and NumPy, which python3 installs
+  if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    echo "SKIP: python3 with venv is not installed (Debian: apt-get install python3-venv)"
+    return 0
+  fi
+  make --no-print-directory "$build/tools/ready" >/dev/null && "$@"
 }
 
 clang_format() {
-  have_venv || return 0
-  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   git ls-files '*.cc' '*.c' '*.h' | xargs "$build/tools/bin/clang-format" --dry-run --Werror
 }
 
@@ -50,16 +50,12 @@ fuzz() { # every fuzz target for a little while
 }
 
 numpy() { # NumPy loads what the command exports, and the command takes what NumPy saves
-  have_venv || return 0
-  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   PYTHON="$PWD/$build/tools/bin/python" $go test -count=1 -v -run '^TestNumPy$' ./cmd/judemap | tee "$build/numpy.log"
   ! grep -q SKIP "$build/numpy.log" && grep -q '^ok' "$build/numpy.log"
 }
 
 cross() { # the core compiles for the other platforms, with a compiler that carries their headers
-  have_venv || return 0
   local zig="$build/tools/bin/python -m ziglang" target source
-  make --no-print-directory "$build/tools/ready" >/dev/null || return 1
   for target in x86_64-windows-gnu aarch64-windows-gnu x86_64-macos aarch64-macos aarch64-linux-gnu; do
     for source in csrc/*.cc; do
       $zig c++ -target "$target" -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude -c "$source" -o "$build/cross.o" || return 1
@@ -83,7 +79,7 @@ cross_go() { # the Go package and everything in it builds for the other platform
 }
 
 step gofmt nothing_from gofmt -l .
-step clang-format clang_format
+step clang-format with_tools clang_format
 step vet $go vet ./...
 step "vet without cgo" env CGO_ENABLED=0 $go vet ./...
 step staticcheck $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
@@ -91,7 +87,7 @@ step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -race ./...
 step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|Hostile' .
-step NumPy numpy
+step NumPy with_tools numpy
 step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
@@ -99,7 +95,7 @@ step "model" model/check.sh
 step fuzz fuzz
 step "Go mutants" test/go_mutants.sh
 step "C++ core" test/check.sh
-step "other platforms, core" cross
+step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go
 
 echo

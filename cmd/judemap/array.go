@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/judemap/judemap"
 )
@@ -20,6 +21,11 @@ type array struct {
 
 func arrayOfTensor(t *judemap.Tensor) array {
 	return array{t.Shape(), t.DType(), t.Data()}
+}
+
+// bytesOf returns the bytes of elements, in place.
+func bytesOf[T judemap.Element](values []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*judemap.DTypeOf[T]().Size())
 }
 
 // copyTimeout is how long copyTensor tries.

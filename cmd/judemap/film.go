@@ -9,7 +9,6 @@ import (
 	"image/png"
 	"math"
 	"time"
-	"unsafe"
 
 	"golang.org/x/image/draw"
 )
@@ -114,8 +113,4 @@ func isIntact(frame, film []byte) (c timecode, ok bool) {
 	}
 	c, ok = readTimecode(frame)
 	return c, ok && bytes.Equal(frame[timecodeBytes:], filmFrame(film, c.number)[timecodeBytes:])
-}
-
-func bytesOf(values []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
 }

@@ -102,7 +102,7 @@ func readElements[T judemap.Element](r *npy.Reader, n int) ([]byte, error) {
 	if err := r.Read(&values); err != nil {
 		return nil, err
 	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), n*int(unsafe.Sizeof(values[0]))), nil
+	return bytesOf(values), nil
 }
 
 // npyElement returns the element type of NumPy's description of it, as in '<f4' with its quotes.

@@ -1,5 +1,5 @@
-// The parker: watches shared segments on behalf of callers that wait in a poller of their own. judemap.h (jm_parker)
-// describes it; this is the class behind that.
+// The parker: waits for many segments at once, with threads of its own or the caller's. judemap.h (jm_parker) describes
+// it; this is the class behind that.
 #ifndef JUDEMAP_PARKER_H
 #define JUDEMAP_PARKER_H
 
@@ -50,7 +50,7 @@ class Parker {
   // Makes the lane's thread look at its watches anew.
   static void kick(Lane& lane) noexcept;
   // Takes out the watches that are over, and returns how long the others may sleep.
-  std::int64_t look(Lane& lane);
+  std::int64_t look(Lane& lane) noexcept;
   // Parks on what is left. Lets the mutex go meanwhile.
   static void park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& hold) noexcept;
   std::size_t take(std::uint64_t* tokens, std::size_t capacity) noexcept;

@@ -109,7 +109,6 @@ class Segment {
   void conceal() noexcept;
   std::int64_t nap() const noexcept;
   void set_poll(std::int64_t nanoseconds) noexcept { poll_.store(nanoseconds, std::memory_order_relaxed); }
-  bool shared() const noexcept { return shared_; }
 
   std::uint64_t version() const noexcept { return header_->sequence.load(std::memory_order_acquire); }
   std::uint64_t capacity() const noexcept { return capacity_; }
@@ -134,8 +133,10 @@ class Segment {
   // Takes readers of this handle out of the header's count of waiters.
   void uncount(std::uint32_t readers) noexcept;
 
-  // Maps a new file and writes its block, or an existing one and checks it. Takes the descriptor over if it succeeds.
-  jm_status adopt_new(int descriptor, std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept;
+  // Maps a new file, writes its block and gives it its name (nullptr: none), or maps an existing one and checks it.
+  // Closes the descriptor if it fails.
+  jm_status adopt_new(int descriptor, const char* name, std::size_t size, std::uint64_t capacity,
+                      std::uint32_t flags) noexcept;
   jm_status adopt(int descriptor, bool writable, const char** why) noexcept;
 
   template <class Copy>

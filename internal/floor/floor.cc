@@ -87,9 +87,6 @@ int floor_futex(size_t times) {
   munmap(page, 4096);
   return 1;
 }
-#else
-int floor_futex(size_t) { return 0; }
-#endif
 
 size_t floor_next(size_t times) {
   judemap::Segment ping, pong, far_ping, far_pong;
@@ -98,6 +95,8 @@ size_t floor_next(size_t times) {
       pong.descriptor(&b) != JM_OK || far_ping.open(a) != JM_OK || far_pong.open(b) != JM_OK) {
     return 0;
   }
+  close(a);
+  close(b);
   jm_tensor tensor;
   std::thread other([&] {
     jm_tensor seen;
@@ -114,3 +113,8 @@ size_t floor_next(size_t times) {
   other.join();
   return done;
 }
+#else
+int floor_futex(size_t) { return 0; }
+
+size_t floor_next(size_t) { return 0; }
+#endif
