@@ -1,7 +1,6 @@
 package judemap
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -13,39 +12,40 @@ import (
 func (s *Segment) Pin() error {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
-	if s.closed.Load() {
+	if !s.open.Load() {
 		return ErrClosed
+	}
+	if s.pinned.Load() {
+		return nil
 	}
 	err := s.mapping.core.pin()
 	runtime.KeepAlive(s.mapping)
-	if err != nil && !errors.Is(err, ErrClosed) {
+	if err != nil {
 		return fmt.Errorf("%w: locking %d bytes: %w; raise the limit that `ulimit -l` shows, in KiB", ErrPinDenied,
 			DataOffset+s.capacity, err)
 	}
-	return err
+	s.pinned.Store(true)
+	return nil
 }
 
 // Unpin undoes Pin. It is safe when s isn't pinned, or is closed.
 func (s *Segment) Unpin() {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
-	if !s.closed.Load() {
+	if s.pinned.Load() {
 		s.mapping.core.unpin()
 		runtime.KeepAlive(s.mapping)
+		s.pinned.Store(false)
 	}
 }
 
 // IsPinned says whether the segment's pages are locked in physical memory. It is false once s is closed.
-func (s *Segment) IsPinned() bool {
-	pinned := !s.closed.Load() && s.mapping.core.isPinned()
-	runtime.KeepAlive(s.mapping)
-	return pinned
-}
+func (s *Segment) IsPinned() bool { return s.open.Load() && s.pinned.Load() }
 
 // DataPtr returns the address of the data, 256-byte aligned, for the TensorFlow C API, ONNX Runtime or CUDA; 0 once s
 // is closed. It does not keep s: the address is good for as long as s is open and reachable.
 func (s *Segment) DataPtr() uintptr {
-	if s.closed.Load() {
+	if !s.open.Load() {
 		return 0
 	}
 	return uintptr(unsafe.Pointer(s.mapping.header)) + DataOffset

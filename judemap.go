@@ -6,18 +6,20 @@
 //
 //	s, err := judemap.New(1 << 20)                         // room for 1 MiB of tensor
 //	err = judemap.WriteSlice(s, []int{2, 3}, []float32{1, 2, 3, 4, 5, 6})
-//	t, err := s.Read()                                     // a view: no copy, no system call, no allocation
-//	values, err := judemap.Slice[float32](&t)
-//	sum := add(values)
-//	if !t.Valid() { … }                                    // a commit began meanwhile: sum is of no use, read again
+//	var sum float32
+//	err = judemap.View(ctx, s, func(shape []int, values []float32) error { // no copy, no system call, no allocation
+//		sum = add(values)
+//		return nil
+//	})
 //
 // # Views and copies
 //
-// [Segment.Read], [Segment.TryRead], [Segment.ReadWait], [Segment.Next] and [Segment.Frames] return views: the tensor's
-// data is the segment's own memory, and the next commit overwrites it. Use the view, then ask [Tensor.Valid] whether
-// what was seen is good. Writing to a view is an error that nothing catches. [Segment.ReadCopy],
-// [Segment.ReadCopyWait] and [Segment.ReadInto] return copies, each taken inside the section that the seqlock
-// validates.
+// [View] is the safe way to look at a tensor in place: it calls a function until one call has seen a whole tensor.
+// [Segment.Read], [Segment.TryRead], [Segment.ReadWait], [Segment.Next] and [Segment.Frames] return views for you to
+// check: the tensor's data is the segment's own memory, and the next commit overwrites it. Use the view, then ask
+// [Tensor.Valid] whether what was seen is good. Writing to a view is an error that nothing catches. [Segment.ReadCopy],
+// [Segment.ReadCopyWait], [Segment.ReadInto] and [Segment.NextInto] return copies, each taken inside the section that
+// the seqlock validates.
 //
 // A view of a closed segment reads zeros and is not valid. It never faults as long as its [Tensor] or its Segment is
 // reachable; the slice that [Tensor.Data] returns does not count, because the garbage collector does not follow it.
@@ -26,11 +28,12 @@
 //
 // # Between processes
 //
-// [Create] gives a segment a name under which others [Open] it; one of [New] with [WithSealed] has none and is handed
-// over as a file, [Segment.File] and [OpenFile]. The process that writes first is the writer until it closes its Segment
-// or ends: meanwhile others get [ErrWriterActive]. If it is killed, readers get [ErrWriterDied] and not half a tensor,
-// and the next process that writes takes over. Readers park in the kernel and are woken by every process's commits; a
-// writer that finds nobody parked makes no system call.
+// [Create] gives a segment a name under which others [Open] it; [OpenOrCreate] is for a producer that may be started
+// again. One of [New] with [WithSealed] has no name and is handed over as a file, [Segment.File] and [OpenFile]. The
+// process that writes first is the writer until it closes its Segment or ends: meanwhile others get [ErrWriterActive]. If
+// it ends without Close, or is killed, readers get [ErrWriterDied] and not half a tensor, and the next process that
+// writes takes over. Readers park in the kernel and are woken by every process's commits; a writer that finds nobody
+// parked makes no system call.
 //
 // # Layout
 //
@@ -39,18 +42,13 @@
 package judemap
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"math"
-	"math/bits"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 )
 
@@ -88,66 +86,41 @@ var (
 	ErrUnsupported = errors.New("judemap: unsupported")
 )
 
-// errShortBuffer is io.ErrShortBuffer, until ReadInto adds the numbers.
-var errShortBuffer = io.ErrShortBuffer
-
-// An Option changes how a segment is made.
-type Option func(*options)
-
-type options struct {
-	hugePages bool
-	sealed    bool
-	foreign   bool
-	readOnly  bool
-	mode      fs.FileMode
-	poll      time.Duration // 0: the core's
-}
-
-func newOptions(opts []Option) *options {
-	o := &options{hugePages: true, mode: 0o600}
-	for _, opt := range opts {
-		opt(o)
-	}
-	return o
-}
-
-// WithHugePages says whether the system is advised to back a segment of 2 MiB or more with huge pages, where it has
-// them (Linux). The default is true: it makes large segments faster to touch and to give back, for up to 2 MiB of
-// memory that isn't used.
-func WithHugePages(advise bool) Option {
-	return func(o *options) { o.hugePages = advise }
-}
-
-// A Segment is a memory mapping that holds one tensor at a time. Its methods may be called from any goroutine.
+// A Segment is a memory mapping that holds one tensor at a time. Its methods may be called from any goroutine. The zero
+// Segment is closed.
 //
-// Close it when it is no longer needed: its memory is not the garbage collector's, which gives it back only when
-// neither the Segment nor a Tensor of it can be reached any more.
+// Close it when it is no longer needed. The memory of one that is forgotten is given back when neither it nor a Tensor of
+// it can be reached any more; but what it had the right to write to is not free before that, and a program that ends
+// without Close counts as a writer that died.
 type Segment struct {
 	mapping  *mapping
 	capacity int
+	maxBytes int    // of a copy that is made here
 	name     string // "" if there is none
 	shared   bool   // other processes may have it too
-	closed   atomic.Bool
+	readOnly bool
+	open     atomic.Bool
+	attached atomic.Bool // no other process can write: it is not shared, or this Segment is the writer
 	waiters  waiters
+	counters counters
 
-	// writing is held by the one goroutine that writes, and by readers that a writer who never pauses has outrun.
+	// writing is held by the one goroutine that writes, or by a reader whose turn it is.
 	writing sync.Mutex
-	// pinning orders Pin and Unpin with the memory's end.
+	// turn is where a writer hands writing over to a reader that it has outrun for too long; outrun counts those.
+	turn   chan struct{}
+	outrun atomic.Int32
+	// pinning orders Pin and Unpin with the memory's end. pinned is guarded by it.
 	pinning sync.Mutex
+	pinned  atomic.Bool
 
-	closing  sync.Once
+	finished bool          // other processes see nothing of s any more; guarded by writing
 	closeErr error         // set before released is closed
 	released chan struct{} // closed when the memory is given back
 }
 
-// mapping owns a range of addresses. Segments and views of it keep it reachable; it is unmapped when none is left.
-type mapping struct {
-	core   core
-	header *header
-}
-
-// metadata is what a header says of its tensor.
+// metadata is a snapshot of a header.
 type metadata struct {
+	version    uint64
 	ndim       uint32
 	dtype      DType
 	shape      [MaxDims]uint64
@@ -160,39 +133,40 @@ type metadata struct {
 // Errors: [ErrCapacity] if capacity is not positive, or too large to be a size; the system's error (as in
 // syscall.ENOMEM) if it has no memory or address space for it; [ErrUnsupported] in a build without cgo.
 func New(capacity int, opts ...Option) (*Segment, error) {
-	o := newOptions(opts)
-	if err := checkCapacity(capacity); err != nil {
+	o, err := newOptions(callNew, opts)
+	if err != nil {
 		return nil, err
 	}
 	c, err := newCore(capacity, o)
 	if err != nil {
-		return nil, makeError(err, fmt.Sprintf("mapping a segment of %d bytes", capacity), capacity)
+		return nil, makeError(err, "mapping a segment", capacity)
 	}
 	return newSegmentOf(c, "", o.sealed, o), nil
 }
 
 func newSegmentOf(c core, name string, shared bool, o *options) *Segment {
-	if o.poll > 0 {
+	if o.polls {
 		c.setPoll(o.poll)
 	}
-	m := &mapping{core: c, header: c.base()}
-	runtime.AddCleanup(m, core.free, c)
-	return &Segment{mapping: m, capacity: c.capacity(), name: name, shared: shared, released: make(chan struct{})}
-}
-
-func checkCapacity(capacity int) error {
-	if capacity <= 0 {
-		return fmt.Errorf("%w: %d bytes asked for; a segment holds at least 1", ErrCapacity, capacity)
+	if o.threads != 0 {
+		c.setThreads(o.threads)
 	}
-	return nil
+	s := &Segment{mapping: newMapping(c), capacity: c.capacity(), maxBytes: o.copyLimit(), name: name, shared: shared,
+		readOnly: o.readOnly, turn: make(chan struct{}), released: make(chan struct{})}
+	s.attached.Store(!shared)
+	s.open.Store(true)
+	return s
 }
 
-// makeError says why making a segment failed. doing is what was being done, with the numbers.
+// makeError says why making a segment failed. doing is what was being done.
 func makeError(err error, doing string, capacity int) error {
-	if errors.Is(err, ErrCapacity) {
+	switch {
+	case err == ErrCapacity && capacity <= 0:
+		return fmt.Errorf("%w: %d bytes asked for; a segment holds at least 1", ErrCapacity, capacity)
+	case err == ErrCapacity:
 		return fmt.Errorf("%w: %d bytes and the header of %d are more than can be addressed", ErrCapacity, capacity, DataOffset)
 	}
-	return fmt.Errorf("judemap: %s: %w", doing, err)
+	return fmt.Errorf("judemap: %s of %d bytes: %w", doing, capacity, err)
 }
 
 // Write commits a copy of data as a tensor of this shape (in elements, row-major) and type. It waits for other writers
@@ -203,13 +177,14 @@ func makeError(err error, doing string, capacity int) error {
 // larger than the segment; [ErrClosed]; in a shared segment [ErrWriterActive] if another process writes to it, and
 // fs.ErrPermission if it was opened read-only.
 func (s *Segment) Write(shape []int, dtype DType, data []byte) error {
-	if err := s.checkTensor(shape, dtype, len(data)); err != nil {
+	if err := s.lockWriting(); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	err := s.mapping.core.write(shape, dtype, data)
-	s.unlockWriting()
-	return err
+	defer s.unlockWriting()
+	if err := s.mapping.core.write(shape, dtype, data); err != nil {
+		return s.writeError(err, shape, dtype, len(data))
+	}
+	return nil
 }
 
 // WriteSlice is [Segment.Write] for a slice of elements.
@@ -219,20 +194,19 @@ func WriteSlice[T Element](s *Segment, shape []int, data []T) error {
 }
 
 // Update commits a tensor that fill writes in place, without a copy. fill gets the tensor's bytes, in the segment, as
-// the previous tensor left them; it must not keep them, and must not call methods of s other than TryRead, Version and
-// the ones that only say something of s: readers and other writers wait for it.
+// the previous tensor left them; it must not keep them, and must not call methods of s other than TryRead, Version,
+// Close and the ones that only say something of s: readers and other writers wait for it.
 //
 // If fill fails or panics, the error or panic reaches the caller, and readers get [ErrEmpty] until the next commit:
 // the previous tensor is gone, and half a tensor is never seen. Other errors are those of [Segment.Write].
 func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error) error {
-	if err := s.checkTensor(shape, dtype, -1); err != nil {
+	if err := s.lockWriting(); err != nil {
 		return err
 	}
-	s.writing.Lock()
 	defer s.unlockWriting()
 	data, err := s.mapping.core.begin(shape, dtype)
 	if err != nil {
-		return err
+		return s.writeError(err, shape, dtype, -1)
 	}
 	filled := false
 	defer func() { // also when fill panics or ends the goroutine
@@ -249,315 +223,112 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	return nil
 }
 
-// Fill commits a tensor whose every element is value, truncated toward zero for integers; Bool takes 0 and 1.
+// UpdateSlice is [Segment.Update] for elements.
+func UpdateSlice[T Element](s *Segment, shape []int, fill func(data []T) error) error {
+	return s.Update(shape, DTypeOf[T](), func(data []byte) error {
+		return fill(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/int(unsafe.Sizeof(*new(T)))))
+	})
+}
+
+// Fill commits a tensor whose every element is value, truncated toward zero for integers. Of Bool, 0 is false, and all
+// else true. A complex number's imaginary part is 0.
 //
 // Errors: [ErrRange] if the type can't hold the value (300 for uint8, NaN for an integer, 1e300 for float32); else
 // those of [Segment.Write].
 func (s *Segment) Fill(shape []int, dtype DType, value float64) error {
-	if err := s.checkTensor(shape, dtype, -1); err != nil {
+	if err := s.lockWriting(); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	err := s.mapping.core.fill(shape, dtype, value)
-	s.unlockWriting()
-	if errors.Is(err, ErrRange) {
-		return fmt.Errorf("%w: %v can't hold %v", ErrRange, dtype, value)
+	defer s.unlockWriting()
+	if err := s.mapping.core.fill(shape, dtype, value); err != nil {
+		if err == ErrRange {
+			return fmt.Errorf("%w: %v can't hold %v", ErrRange, dtype, value)
+		}
+		return s.writeError(err, shape, dtype, -1)
+	}
+	return nil
+}
+
+// writeError says why the core refused a tensor of this shape and type, and of length bytes of data; -1: of none.
+func (s *Segment) writeError(err error, shape []int, dtype DType, length int) error {
+	// The errors print clones of the shape, so that the caller's does not escape to the heap.
+	shape = slices.Clone(shape)
+	bytes, sizeErr := tensorBytes(shape, dtype)
+	switch {
+	case err == ErrDType:
+		return fmt.Errorf("%w: %v is unknown", ErrDType, dtype)
+	case err == ErrShape && len(shape) > MaxDims:
+		return fmt.Errorf("%w: %v has %d dimensions, and %d are the most", ErrShape, shape, len(shape), MaxDims)
+	case err == ErrShape && slices.ContainsFunc(shape, func(n int) bool { return n < 0 }):
+		return fmt.Errorf("%w: %v has a negative dimension", ErrShape, shape)
+	case err == ErrShape && sizeErr != nil:
+		return fmt.Errorf("%w: the size of %v of %v overflows", ErrShape, shape, dtype)
+	case err == ErrShape:
+		return fmt.Errorf("%w: %v of %v takes %d bytes, and the data has %d", ErrShape, shape, dtype, bytes, length)
+	case err == ErrCapacity && length >= 0 && uint64(length) != bytes:
+		return fmt.Errorf("%w: %v of %v takes %d bytes, and the data has %d", ErrShape, shape, dtype, bytes, length)
+	case err == ErrCapacity:
+		return fmt.Errorf("%w: %v of %v takes %d bytes, and the segment has room for %d", ErrCapacity, shape, dtype, bytes,
+			s.capacity)
 	}
 	return err
 }
 
-// checkTensor says whether a tensor of this shape and type can be written from length bytes of data, or from any
-// number if length is negative.
-func (s *Segment) checkTensor(shape []int, dtype DType, length int) error {
-	if s.closed.Load() {
+// lockWriting takes the right to write, first among goroutines and then among processes.
+func (s *Segment) lockWriting() error {
+	if !s.open.Load() {
 		return ErrClosed
 	}
-	if dtype.Size() == 0 {
-		return fmt.Errorf("%w: %v is unknown", ErrDType, dtype)
+	s.writing.Lock()
+	if s.open.Load() && s.attached.Load() {
+		return nil
 	}
-	// The errors print clones of the shape, so that the caller's does not escape to the heap.
-	if len(shape) > MaxDims {
-		return fmt.Errorf("%w: %v has %d dimensions, and %d are the most", ErrShape, slices.Clone(shape), len(shape), MaxDims)
-	}
-	for _, n := range shape {
-		if n < 0 {
-			return fmt.Errorf("%w: %v has a negative dimension", ErrShape, slices.Clone(shape))
+	err := ErrClosed
+	if s.open.Load() {
+		if err = s.mapping.core.attach(); err == nil {
+			s.attached.Store(true)
+			return nil
+		}
+		if err != ErrWriterActive && err != errReadOnly {
+			err = fmt.Errorf("judemap: taking the writer's lock: %w", err)
 		}
 	}
-	bytes, ok := tensorBytes(shape, dtype)
-	switch {
-	case !ok:
-		return fmt.Errorf("%w: the size of %v of %v overflows", ErrShape, slices.Clone(shape), dtype)
-	case length >= 0 && uint64(length) != bytes:
-		return fmt.Errorf("%w: %v of %v takes %d bytes, and the data has %d", ErrShape, slices.Clone(shape), dtype, bytes,
-			length)
-	case bytes > uint64(s.capacity):
-		return fmt.Errorf("%w: %v of %v takes %d bytes, and the segment has room for %d", ErrCapacity, slices.Clone(shape),
-			dtype, bytes, s.capacity)
-	}
-	return nil
+	s.unlockWriting()
+	return err
 }
 
 // unlockWriting ends a write, whatever became of it, and wakes the parked readers.
 func (s *Segment) unlockWriting() {
+	s.letGo()
+	if s.waiters.wake() {
+		s.counters.wakes.Add(1)
+	}
+}
+
+// letGo ends the right to write among goroutines: a reader that was outrun for too long gets it, if there is one. It ends s if Close
+// was called meanwhile.
+func (s *Segment) letGo() {
+	if s.outrun.Load() != 0 {
+		select {
+		case s.turn <- struct{}{}:
+			return
+		default:
+		}
+	}
 	s.writing.Unlock()
-	s.waiters.wake()
-}
-
-// How often a read tries by itself before it waits for its turn among the writers. Attempts at a view cost
-// nanoseconds, so short commits are waited out; a torn attempt at a copy costs a copy.
-const (
-	viewAttempts = 128
-	copyAttempts = 4
-)
-
-// Read returns a view of the tensor, without a copy, a system call or an allocation. It waits out a commit in
-// progress.
-//
-// Errors: [ErrEmpty] if there is none; [ErrCorrupt], naming the field, if the header can't be true; [ErrWriterDied],
-// within 100 ms, if the writing process died in the middle of a commit; [ErrClosed].
-func (s *Segment) Read() (t Tensor, err error) {
-	err = s.read(context.Background(), &t)
-	return t, err
-}
-
-func (s *Segment) read(ctx context.Context, t *Tensor) error {
-	for range viewAttempts {
-		if err := s.tryRead(t); err != ErrBusy {
-			return err
-		}
+	// Loaded after the unlock: Close clears open, then tries to lock, so one of the two sees the other.
+	if !s.open.Load() {
+		s.finish()
 	}
-	return s.outwait(ctx, func() error { return s.tryRead(t) })
-}
-
-// TryRead is [Segment.Read], but returns [ErrBusy] in place of waiting.
-func (s *Segment) TryRead() (t Tensor, err error) {
-	err = s.tryRead(&t)
-	return t, err
-}
-
-// tryRead makes one attempt at a view. It stays in Go, since a call into C costs more than all of it. Go has no read
-// fence, so that every word of the header is loaded with sync/atomic, whose loads never move behind a later one; the
-// first load of sequence pairs with the end of a commit and the second with its beginning (include/judemap/seqlock.h).
-func (s *Segment) tryRead(t *Tensor) error {
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	h := s.mapping.header
-	version := loadSequence(h)
-	if version&1 != 0 {
-		return ErrBusy
-	}
-	ndim, dtype := load32(&h.ndim), DType(load32(&h.dtype))
-	size := uint64(dtype.Size())
-	bytes, overflow := size, uint64(0)
-	for i := range min(ndim, MaxDims) {
-		n := load64(&h.shape[i])
-		t.shape[i] = int(n)
-		hi, lo := bits.Mul64(bytes, n)
-		bytes, overflow = lo, overflow|hi|n>>63
-	}
-	length := load64(&h.byte_length)
-	if loadSequence(h) != version {
-		return ErrBusy
-	}
-	if version == 0 || ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
-		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
-		return s.tryReadDoubtful(t, version)
-	}
-	t.version, t.ndim, t.dtype = version, int32(ndim), dtype
-	s.view(t, length)
-	return nil
-}
-
-// view makes t a view of length bytes.
-func (s *Segment) view(t *Tensor, length uint64) {
-	t.data = unsafe.Add(unsafe.Pointer(s.mapping.header), DataOffset)
-	t.length = int(length)
-	t.mapping = s.mapping // also keeps the range mapped up to here
-}
-
-// tryReadDoubtful reads metadata that tryRead did not take at once, with all checks. It loads them anew, and takes only
-// what it has checked: another process may have changed them.
-func (s *Segment) tryReadDoubtful(t *Tensor, version uint64) error {
-	h := s.mapping.header
-	*t = Tensor{version: version} // Next parks on it when there is no tensor
-	var m metadata
-	m.ndim, m.dtype = load32(&h.ndim), DType(load32(&h.dtype))
-	for i := range min(m.ndim, MaxDims) {
-		m.shape[i] = load64(&h.shape[i])
-	}
-	m.byteLength = load64(&h.byte_length)
-	if loadSequence(h) != version {
-		return ErrBusy
-	}
-	if version == 0 || m.ndim == 0 && m.dtype == 0 && m.byteLength == 0 {
-		// Nothing was ever written, or the last Update gave up. A tensor of rank 0 has the length of its one element.
-		if s.closed.Load() { // a closed range reads as zeros
-			return ErrClosed
-		}
-		return ErrEmpty
-	}
-	if err := m.check(s.capacity); err != nil {
-		return err
-	}
-	t.set(&m)
-	s.view(t, m.byteLength)
-	return nil
-}
-
-func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
-func load64[T ~uint64](p *T) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
-func loadSequence(h *header) uint64 { return load64(&h.sequence) }
-
-// outwait makes attempts until one of them does not find a commit in progress: first where no writer of this process
-// can be in one, then, in a shared segment, parking while another process is.
-func (s *Segment) outwait(ctx context.Context, attempt func() error) error {
-	s.writing.Lock()
-	err := attempt()
-	s.writing.Unlock()
-	for err == ErrBusy {
-		seen := loadSequence(s.mapping.header)
-		switch {
-		case !s.shared:
-			return fmt.Errorf("%w: sequence is %d, odd, and no commit is in progress", ErrCorrupt, seen)
-		case seen&1 != 0:
-			if err := s.park(ctx, seen); err != nil {
-				return err
-			}
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		err = attempt()
-	}
-	return err
-}
-
-// ReadCopy returns a copy of the tensor, which is never torn. It waits out commits in progress; writers of this
-// process that never pause are held off after a few attempts, and those of other processes are tried again until they
-// leave the time for a copy. Errors are those of [Segment.Read].
-func (s *Segment) ReadCopy() (Tensor, error) { return s.readCopy(context.Background()) }
-
-func (s *Segment) readCopy(ctx context.Context) (Tensor, error) {
-	var buf []byte
-	for {
-		var t Tensor
-		if err := s.read(ctx, &t); err != nil {
-			return Tensor{}, err
-		}
-		if buf == nil || t.length > len(buf) {
-			buf = make([]byte, t.length)
-		}
-		// The tensor may have grown since: then once more, with its new size.
-		if t, err := s.readInto(ctx, buf); err != errShortBuffer {
-			return t, err
-		}
-	}
-}
-
-// ReadInto is [Segment.ReadCopy] into dst, without an allocation. The Tensor's data is the front of dst. If dst is too
-// small, the error wraps io.ErrShortBuffer. After an error the bytes of dst are unspecified.
-func (s *Segment) ReadInto(dst []byte) (Tensor, error) {
-	t, err := s.readInto(context.Background(), dst)
-	if err == errShortBuffer {
-		return Tensor{}, s.shortBuffer(len(dst))
-	}
-	return t, err
-}
-
-func (s *Segment) readInto(ctx context.Context, dst []byte) (t Tensor, err error) {
-	for i, torn := 0, 0; i < viewAttempts && torn < copyAttempts; i++ {
-		if s.closed.Load() {
-			return t, ErrClosed
-		}
-		if loadSequence(s.mapping.header)&1 != 0 {
-			continue
-		}
-		if err = s.tryReadInto(dst, &t); err != ErrBusy {
-			return t, err
-		}
-		torn++
-	}
-	err = s.outwait(ctx, func() error { return s.tryReadInto(dst, &t) })
-	return t, err
-}
-
-// tryReadInto makes one attempt at a copy.
-func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
-	var m metadata
-	version, err := s.mapping.core.tryReadInto(dst, &m)
-	runtime.KeepAlive(s.mapping)
-	if err == nil || err == ErrCorrupt {
-		err = m.check(s.capacity) // with the field and the numbers
-	}
-	if err != nil {
-		if err == ErrEmpty && s.closed.Load() {
-			return ErrClosed
-		}
-		return err
-	}
-	t.version = version
-	t.set(&m)
-	t.data = unsafe.Pointer(unsafe.SliceData(dst))
-	t.length = int(m.byteLength)
-	return nil
-}
-
-func (s *Segment) shortBuffer(size int) error {
-	t, err := s.Read()
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("judemap: the tensor has %d bytes, and dst %d: %w", t.length, size, io.ErrShortBuffer)
-}
-
-// check returns nil if a segment of this capacity can hold what m says.
-func (m *metadata) check(capacity int) error {
-	if m.ndim > MaxDims {
-		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, m.ndim, MaxDims)
-	}
-	if m.dtype.Size() == 0 {
-		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(m.dtype))
-	}
-	shape := m.shape[:m.ndim]
-	bytes, ok := tensorBytes(shape, m.dtype)
-	switch {
-	case !ok:
-		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, slices.Clone(shape), m.dtype)
-	case bytes != m.byteLength:
-		return fmt.Errorf("%w: byte_length is %d, and shape %v of %v takes %d", ErrCorrupt, m.byteLength,
-			slices.Clone(shape), m.dtype, bytes)
-	case bytes > uint64(capacity):
-		return fmt.Errorf("%w: byte_length is %d, and the segment has room for %d", ErrCorrupt, bytes, capacity)
-	}
-	return nil
-}
-
-// tensorBytes returns the size of a tensor in bytes, and false if that or a dimension is more than an int can hold. A
-// dimension of 0 makes it 0, however large the others are.
-func tensorBytes[Dim int | uint64](shape []Dim, dtype DType) (bytes uint64, ok bool) {
-	bytes, ok = uint64(dtype.Size()), true
-	empty := false
-	for _, n := range shape {
-		if uint64(n) > math.MaxInt {
-			return 0, false
-		}
-		hi, lo := bits.Mul64(bytes, uint64(n))
-		bytes, ok, empty = lo, ok && hi == 0 && lo <= math.MaxInt, empty || n == 0
-	}
-	if empty {
-		return 0, true
-	}
-	return bytes, ok
 }
 
 // Version returns the sequence: 0 before the first commit, 2 more after each, and odd while a commit is in progress.
 // It is 0 once s is closed.
 func (s *Segment) Version() uint64 {
-	if s.closed.Load() {
+	if !s.open.Load() {
 		return 0
 	}
-	version := loadSequence(s.mapping.header)
+	version := s.sequence()
 	runtime.KeepAlive(s.mapping)
 	return version
 }
@@ -569,16 +340,15 @@ func (s *Segment) ByteCapacity() int { return s.capacity }
 // Name returns the name under which other processes find s: "" for a segment of [New] or [OpenFile].
 func (s *Segment) Name() string { return s.name }
 
-// Close ends the use of s: it returns at once, parked readers wake with [ErrClosed], and every later call gets that
-// error. A write in progress finishes first; then the memory is given back, in the background, and with it the right to
-// write to a shared segment, which another process may take over. Views read zeros from then on. A shared segment lives
-// on, for others and under its name, see [Remove]. Closing again does nothing. The error is always nil.
+// Close ends the use of s: every later call gets [ErrClosed], as do parked readers. When it returns, the right to write
+// is given back and another process may take over, and the descriptors are closed; a write that is running does that when
+// it ends. The memory is given back in the background, and views read zeros from then on. A shared segment lives on, for
+// others and under its name, see [Remove]. Closing again does nothing. The error is always nil.
 func (s *Segment) Close() error {
-	s.closing.Do(func() {
-		s.closed.Store(true)
+	if s.open.CompareAndSwap(true, false) {
 		s.waiters.wake()
-		go s.release()
-	})
+		s.finish()
+	}
 	return nil
 }
 
@@ -586,86 +356,124 @@ func (s *Segment) Close() error {
 // be; the memory then goes when s and its views are no longer reachable. It must not be called by a function that
 // Update runs.
 func (s *Segment) CloseWait() error {
-	err := s.Close()
+	_ = s.Close()
+	if s.mapping == nil { // the zero Segment
+		return nil
+	}
 	<-s.released
-	return errors.Join(err, s.closeErr)
+	return s.closeErr
 }
 
-func (s *Segment) release() {
-	s.writing.Lock() // for the last write to finish; the core refuses those that still wait
+// finish gives back what other processes see of a closed Segment. Where a write is running it does nothing: the write
+// calls it when it has ended.
+func (s *Segment) finish() {
+	if !s.writing.TryLock() {
+		return
+	}
+	defer s.writing.Unlock()
+	if s.finished {
+		return
+	}
+	s.finished = true
+	s.waiters.mu.Lock() // File must not find a descriptor that is another file's by then
+	removeWatch(s.mapping.owned)
+	s.mapping.core.close()
+	s.waiters.mu.Unlock()
+	go s.giveBack()
+}
+
+// giveBack gives the memory back.
+func (s *Segment) giveBack() {
 	s.pinning.Lock()
 	s.closeErr = s.mapping.core.retire()
+	s.pinned.Store(false)
 	s.pinning.Unlock()
-	s.writing.Unlock()
+	s.mapping.core.wake() // who parked after the last wake, before he could know
+	s.mapping.closed()
 	runtime.KeepAlive(s.mapping)
 	close(s.released)
 }
 
-// A Tensor is one consistent snapshot of a segment: a view of its memory, or a copy. While a view is reachable, the
-// addresses of its Segment stay reserved. The zero Tensor has no data and is not valid.
-type Tensor struct {
-	version uint64
-	data    unsafe.Pointer
-	length  int      // bytes at data
-	mapping *mapping // nil if the data is a copy
-	ndim    int32
-	dtype   DType
-	shape   [MaxDims]int
-}
-
-// set takes over metadata that were checked.
-func (t *Tensor) set(m *metadata) {
-	t.ndim, t.dtype = int32(m.ndim), m.dtype
-	for i := range m.ndim {
-		t.shape[i] = int(m.shape[i])
+// String describes s in a few words: its kind, name, tensor and version.
+func (s *Segment) String() string {
+	kind, t := s.describe()
+	if s.name != "" {
+		kind += fmt.Sprintf(" %q", s.name)
 	}
+	return kind + ": " + t.String()
 }
 
-// Shape returns the dimensions, in elements. It is t's own: don't change it.
-func (t *Tensor) Shape() []int { return t.shape[:t.ndim:t.ndim] }
+// LogValue is what String says, for [log/slog].
+func (s *Segment) LogValue() slog.Value {
+	kind, t := s.describe()
+	attrs := []slog.Attr{slog.String("kind", kind)}
+	if s.name != "" {
+		attrs = append(attrs, slog.String("name", s.name))
+	}
+	return slog.GroupValue(append(attrs, t.attrs()...)...)
+}
 
-// DType returns the element type.
-func (t *Tensor) DType() DType { return t.dtype }
-
-// Data returns the elements, row-major and little-endian. In a view they are the segment's memory, which is read-only
-// to the caller, changes with the next commit, and reads as zeros once the segment is closed; keep t (or its Segment)
-// reachable for as long as the slice is used. [Slice] gives them as a Go type.
-func (t *Tensor) Data() []byte { return unsafe.Slice((*byte)(t.data), t.length) }
-
-// Version returns the segment's sequence at the time of the read: an even number, 2 more for each commit.
-func (t *Tensor) Version() uint64 { return t.version }
-
-// loadsReorder says whether the machine may run an ordinary load after a later atomic one. x86 never does.
-const loadsReorder = runtime.GOARCH != "amd64" && runtime.GOARCH != "386"
-
-// Valid says whether no commit has begun since a view was taken. Ask after using its data: only if it is true was
-// everything seen there part of one tensor. A copy is always valid.
-func (t *Tensor) Valid() bool {
+// describe returns the kind of s, and its tensor if that can be had at once.
+func (s *Segment) describe() (kind string, t Tensor) {
+	kind = "segment"
+	switch {
+	case !s.open.Load():
+		return "closed segment", Tensor{}
+	case s.readOnly:
+		kind = "read-only segment"
+	case s.shared:
+		kind = "shared segment"
+	}
+	_ = s.tryRead(&t) // t is zero where there is none to be had
 	if t.mapping == nil {
-		return t.version != 0
+		t.version = s.sequence()
 	}
-	if loadsReorder {
-		// The loads of the data must come before the load of sequence below, and Go has no fence for it. An atomic store
-		// is a release: earlier loads come before it; and an atomic load never comes before an earlier atomic store.
-		var word uint32
-		atomic.StoreUint32(&word, 1)
-	}
-	valid := loadSequence(t.mapping.header) == t.version
-	runtime.KeepAlive(t.mapping)
-	return valid
+	return kind, t
 }
 
-// Slice returns t's data as []T without a copy; what holds for [Tensor.Data] holds for it. Elements of Bool that a
-// foreign writer stored as neither 0 nor 1 are not checked for.
-//
-// Errors: [ErrDType] if T is another type than t's, or if t was read into a buffer that is not aligned for T.
-func Slice[T Element](t *Tensor) ([]T, error) {
-	if want := DTypeOf[T](); t.dtype != want {
-		return nil, fmt.Errorf("%w: the tensor holds %v, not %v", ErrDType, t.dtype, want)
+// Stats says what was done through one Segment. Other Segments, also those of the same name, have their own.
+type Stats struct {
+	Commits uint64 // commits that ended, failed Updates included
+	Reads   uint64 // tensors that were read
+	Retries uint64 // attempts at a read that a commit spoiled
+	Parks   uint64 // times that a reader parked
+	Wakes   uint64 // commits that found readers parked, and woke them
+}
+
+// Stats returns the counts since s was made or opened. They are taken one by one, while others go on.
+func (s *Segment) Stats() Stats {
+	if s.mapping == nil {
+		return Stats{}
 	}
-	size := unsafe.Sizeof(*new(T))
-	if uintptr(t.data)%size != 0 {
-		return nil, fmt.Errorf("%w: %v needs data aligned to %d bytes, and dst of ReadInto is not", ErrDType, t.dtype, size)
+	commits, wakes := s.mapping.core.stats()
+	runtime.KeepAlive(s.mapping)
+	return Stats{commits, s.counters.reads.load(), s.counters.retries.Load(), s.counters.parks.Load(),
+		wakes + s.counters.wakes.Load()}
+}
+
+// counters are what the core does not count.
+type counters struct {
+	reads   striped
+	retries atomic.Uint64
+	parks   atomic.Uint64
+	wakes   atomic.Uint64 // within the process
+}
+
+// striped is a counter that readers on several processors seldom share a cache line of.
+type striped [8]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (c *striped) add() {
+	// Goroutines have stacks of their own, of 2 KiB at least.
+	var here byte
+	c[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(c))].n.Add(1)
+}
+
+func (c *striped) load() (sum uint64) {
+	for i := range c {
+		sum += c[i].n.Load()
 	}
-	return unsafe.Slice((*T)(t.data), uintptr(t.length)/size), nil
+	return sum
 }

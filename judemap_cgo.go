@@ -3,26 +3,57 @@
 package judemap
 
 /*
-#cgo CPPFLAGS: -I${SRCDIR}/include
+#cgo CPPFLAGS: -I${SRCDIR}/include -D_FILE_OFFSET_BITS=64
 #cgo CXXFLAGS: -std=c++17
-#cgo noescape jm_write
-#cgo nocallback jm_write
-#cgo noescape jm_fill
-#cgo nocallback jm_fill
-#cgo noescape jm_begin
-#cgo nocallback jm_begin
-#cgo nocallback jm_commit
-#cgo nocallback jm_abort
-#cgo noescape jm_try_read_into
-#cgo nocallback jm_try_read_into
-#cgo nocallback jm_watch
-#cgo nocallback jm_unwatch
-#cgo noescape jm_watch
+#cgo noescape go_write
+#cgo nocallback go_write
+#cgo noescape go_fill
+#cgo nocallback go_fill
+#cgo noescape go_begin
+#cgo nocallback go_begin
+#cgo nocallback go_commit
+#cgo nocallback go_abort
+#cgo noescape go_try_read
+#cgo nocallback go_try_read
+#cgo noescape go_try_read_into
+#cgo nocallback go_try_read_into
+#cgo nocallback go_park
+#cgo nocallback go_wake
+#cgo nocallback go_writer
+#cgo nocallback jm_watch_arm
+#cgo nocallback jm_watch_disarm
 #cgo noescape jm_parker_wait
 #cgo nocallback jm_parker_wait
-#cgo nocallback jm_writer_state
+#cgo noescape jm_tensor_bytes
+#cgo nocallback jm_tensor_bytes
 #include <stdlib.h>
 #include "judemap/judemap.h"
+
+// What is called often gets its handle as an integer, and its results as pointers to plain words: cgo looks into the
+// memory behind any pointer that could lead to others, which takes longer than a small commit.
+static inline jm_segment* segment_of(uintptr_t handle) { return (jm_segment*)handle; }
+static jm_status go_write(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const uint8_t* data,
+                          uint64_t length) {
+  return jm_protocol_write(segment_of(handle), shape, ndim, dtype, data, length);
+}
+static jm_status go_fill(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value) {
+  return jm_protocol_fill(segment_of(handle), shape, ndim, dtype, value);
+}
+static jm_status go_begin(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, uintptr_t* data,
+                          uint64_t* length) {
+  return jm_protocol_begin(segment_of(handle), shape, ndim, dtype, (void**)data, length);
+}
+static jm_status go_commit(uintptr_t handle) { return jm_protocol_commit(segment_of(handle)); }
+static jm_status go_abort(uintptr_t handle) { return jm_protocol_abort(segment_of(handle)); }
+static jm_status go_try_read(uintptr_t handle, uint64_t* tensor) {
+  return jm_try_read(segment_of(handle), (jm_tensor*)tensor);
+}
+static jm_status go_try_read_into(uintptr_t handle, uint8_t* buffer, uint64_t size, uint64_t* tensor) {
+  return jm_try_read_into(segment_of(handle), buffer, size, (jm_tensor*)tensor);
+}
+static jm_status go_park(uintptr_t handle, uint64_t seen) { return jm_protocol_park(segment_of(handle), seen, -1); }
+static void go_wake(uintptr_t handle) { jm_protocol_wake(segment_of(handle)); }
+static jm_writer go_writer(uintptr_t handle) { return jm_writer_state(segment_of(handle)); }
 */
 import "C"
 
@@ -36,81 +67,85 @@ import (
 	// Vendored, and compiled anew when changed, along with this package.
 	_ "github.com/judemap/judemap/csrc"
 	_ "github.com/judemap/judemap/include/judemap"
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // header is the first 256 bytes of a segment, in the core's definition.
 type header = C.struct_jm_header
 
-// The layout, checked on the Go side: a row that moved makes a constant index that is out of range.
+// What stands in Go and in the core, checked: a value that differs makes a constant index that is out of range.
 var _ = [...]int{
-	[1]int{}[unsafe.Offsetof(header{}.sequence)-0],
-	[1]int{}[unsafe.Offsetof(header{}.padding0)-8],
-	[1]int{}[unsafe.Offsetof(header{}.ndim)-64],
-	[1]int{}[unsafe.Offsetof(header{}.dtype)-68],
-	[1]int{}[unsafe.Offsetof(header{}.shape)-72],
-	[1]int{}[unsafe.Offsetof(header{}.byte_length)-136],
-	[1]int{}[unsafe.Offsetof(header{}.padding1)-144],
-	[1]int{}[unsafe.Offsetof(header{}.magic)-192],
-	[1]int{}[unsafe.Offsetof(header{}.flags)-196],
-	[1]int{}[unsafe.Offsetof(header{}.waiters)-200],
-	[1]int{}[unsafe.Offsetof(header{}.padding2)-204],
-	[1]int{}[unsafe.Offsetof(header{}.capacity)-208],
-	[1]int{}[unsafe.Offsetof(header{}.later)-216],
+	[1]int{}[unsafe.Offsetof(header{}.sequence)-layout.Sequence],
+	[1]int{}[unsafe.Offsetof(header{}.ndim)-layout.NDim],
+	[1]int{}[unsafe.Offsetof(header{}.dtype)-layout.DType],
+	[1]int{}[unsafe.Offsetof(header{}.shape)-layout.Shape],
+	[1]int{}[unsafe.Offsetof(header{}.byte_length)-layout.ByteLength],
+	[1]int{}[unsafe.Offsetof(header{}.magic)-layout.Magic],
+	[1]int{}[unsafe.Offsetof(header{}.flags)-layout.Flags],
+	[1]int{}[unsafe.Offsetof(header{}.waiters)-layout.Waiters],
+	[1]int{}[unsafe.Offsetof(header{}.capacity)-layout.Capacity],
+	[1]int{}[C.JM_MAGIC-layout.MagicValue],
+	[1]int{}[C.JM_FLAG_WRITERS_WAKE-layout.FlagWritersWake],
+	[1]int{}[C.JM_FLAG_WRITER_ATTACHED-layout.FlagWriterAttached],
 	[1]int{}[unsafe.Sizeof(header{})-DataOffset],
 	[1]int{}[C.JM_DATA_OFFSET-DataOffset],
 	[1]int{}[C.JM_MAX_DIMS-MaxDims],
-	[1]int{}[C.JM_FLOAT32-Float32],
-	[1]int{}[C.JM_FLOAT64-Float64],
-	[1]int{}[C.JM_INT32-Int32],
-	[1]int{}[C.JM_INT64-Int64],
-	[1]int{}[C.JM_UINT8-Uint8],
-	[1]int{}[C.JM_INT8-Int8],
-	[1]int{}[C.JM_UINT16-Uint16],
-	[1]int{}[C.JM_INT16-Int16],
-	[1]int{}[C.JM_BOOL-Bool],
 	[1]int{}[C.JM_WRITER_NONE-WriterNone],
 	[1]int{}[C.JM_WRITER_HERE-WriterHere],
 	[1]int{}[C.JM_WRITER_OTHER-WriterOther],
 	[1]int{}[C.JM_WRITER_DIED-WriterDied],
 }
 
-// core is a handle of the C++ core. Its methods are the core's calls, one each; errors of theirs that the Go side has
-// no better words for come from status.
-type core struct{ segment *C.jm_segment }
+// How reads try: the core says it for C++ and Go.
+const (
+	busyAttempts = C.JM_BUSY_ATTEMPTS
+	tornAttempts = C.JM_TORN_ATTEMPTS
+	turnAfter    = time.Duration(C.JM_TURN_NANOSECONDS)
+)
 
-// magic marks a segment that has the coordination block.
-const magic = C.JM_MAGIC
+// core is a handle of the C++ core. Its methods are the core's calls, one each, and return its errors as they are in
+// Go; what a caller wants to know of them is added where the numbers are known.
+type core struct{ handle C.uintptr_t }
 
-func newCore(capacity int, o *options) (c core, err error) {
+func (c core) pointer() *C.jm_segment { return (*C.jm_segment)(unsafe.Pointer(uintptr(c.handle))) }
+
+func coreOf(p *C.jm_segment) core { return core{C.uintptr_t(uintptr(unsafe.Pointer(p)))} }
+
+func newCore(capacity int, o *options) (core, error) {
+	var p *C.jm_segment
 	var st C.jm_status
+	var err error
 	if o.sealed {
-		st, err = C.jm_create_sealed(C.uint64_t(capacity), o.flags(), &c.segment)
+		st, err = C.jm_create_sealed(C.uint64_t(capacity), o.flags(), &p)
 	} else {
-		st, err = C.jm_new(C.uint64_t(capacity), o.flags(), &c.segment)
+		st, err = C.jm_new(C.uint64_t(capacity), o.flags(), &p)
 	}
-	return c, status(st, err)
+	return coreOf(p), status(st, err)
 }
 
-func createCore(name string, capacity int, o *options) (c core, err error) {
+func createCore(name string, capacity int, o *options) (core, error) {
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
-	st, err := C.jm_create(cname, C.uint64_t(capacity), C.uint32_t(o.mode), o.flags(), &c.segment)
-	return c, status(st, err)
+	var p *C.jm_segment
+	st, err := C.jm_create(cname, C.uint64_t(capacity), C.uint32_t(o.mode), o.flags(), &p)
+	return coreOf(p), status(st, err)
 }
 
 // openCore also returns why what it found is no segment, with ErrCorrupt.
 func openCore(name string, o *options) (c core, why string, err error) {
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
+	var p *C.jm_segment
 	var cwhy *C.char
-	st, err := C.jm_open(cname, o.flags(), &c.segment, &cwhy)
-	return c, C.GoString(cwhy), status(st, err)
+	st, err := C.jm_open(cname, o.flags(), &p, &cwhy)
+	return coreOf(p), C.GoString(cwhy), status(st, err)
 }
 
 func openFileCore(fd uintptr, o *options) (c core, why string, err error) {
+	var p *C.jm_segment
 	var cwhy *C.char
-	st, err := C.jm_open_descriptor(C.int(fd), o.flags(), &c.segment, &cwhy)
-	return c, C.GoString(cwhy), status(st, err)
+	st, err := C.jm_open_descriptor(C.int(fd), o.flags(), &p, &cwhy)
+	return coreOf(p), C.GoString(cwhy), status(st, err)
 }
 
 func removeSegment(name string) error {
@@ -119,6 +154,25 @@ func removeSegment(name string) error {
 	st, err := C.jm_remove(cname)
 	return status(st, err)
 }
+
+// listSegments returns the names of the segments of this machine, in no order.
+func listSegments() (names []string, err error) {
+	var list *C.jm_list
+	if st, err := C.jm_list_new(&list); st != C.JM_OK {
+		return nil, status(st, err)
+	}
+	defer C.jm_list_free(list)
+	for {
+		name := C.jm_list_next(list)
+		if name == nil {
+			return names, nil
+		}
+		names = append(names, C.GoString(name))
+	}
+}
+
+// physicalMemory returns the bytes of memory that the machine has.
+func physicalMemory() uint64 { return uint64(C.jm_physical_memory()) }
 
 func (o *options) flags() (flags C.uint32_t) {
 	if !o.hugePages {
@@ -130,112 +184,189 @@ func (o *options) flags() (flags C.uint32_t) {
 	if o.foreign {
 		flags |= C.JM_FOREIGN_WRITERS
 	}
+	if o.sealedWrites {
+		flags |= C.JM_SEAL_WRITES
+	}
 	return flags
 }
 
-func (c core) free()         { C.jm_free(c.segment) }
-func (c core) base() *header { return C.jm_base(c.segment) }
-func (c core) capacity() int { return int(C.jm_capacity(c.segment)) }
+func (c core) free()         { C.jm_free(c.pointer()) }
+func (c core) base() *header { return C.jm_base(c.pointer()) }
+func (c core) capacity() int { return int(C.jm_capacity(c.pointer())) }
 
-func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.segment, C.int64_t(d)) }
+func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.pointer(), C.int64_t(d)) }
+func (c core) setThreads(n int)        { C.jm_set_threads(c.pointer(), C.unsigned(n)) }
+func (c core) stats() (commits, wakes uint64) {
+	var s C.jm_stats
+	C.jm_get_stats(c.pointer(), &s)
+	return uint64(s.commits), uint64(s.wakes)
+}
 
-func (c core) writer() WriterState { return WriterState(C.jm_writer_state(c.segment)) }
+func (c core) writer() WriterState { return WriterState(C.go_writer(c.handle)) }
 
-func (c core) descriptor() (uintptr, error) {
-	var fd C.int
-	st, err := C.jm_descriptor(c.segment, &fd)
+func (c core) descriptor(writable bool) (uintptr, error) {
+	var fd, write C.int
+	if writable {
+		write = 1
+	}
+	st, err := C.jm_protocol_descriptor(c.pointer(), write, &fd)
 	return uintptr(fd), status(st, err)
 }
 
+func (c core) close() { C.jm_protocol_close(c.pointer()) }
+
 func (c core) retire() error {
-	st, errno := C.jm_retire(c.segment)
+	st, errno := C.jm_protocol_retire(c.pointer())
 	return status(st, errno)
 }
 
+func (c core) attach() error {
+	st, errno := C.jm_protocol_attach(c.pointer())
+	return status(st, errno)
+}
+
+// dimensions returns a shape as the core takes it, in the caller's memory or in room.
+func dimensions(shape []int, room *[MaxDims]C.uint64_t) *C.uint64_t {
+	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(room[0]) {
+		return (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(shape)))
+	}
+	for i := range min(len(shape), MaxDims) {
+		room[i] = C.uint64_t(int64(shape[i]))
+	}
+	return &room[0]
+}
+
+func bytesPointer(data []byte) *C.uint8_t {
+	return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(data)))
+}
+
+// The calls that write want an attached handle: the system's errors are attach's.
+
 func (c core) write(shape []int, dtype DType, data []byte) error {
-	dims := dimensions(shape)
-	st, err := C.jm_write(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype),
-		unsafe.Pointer(unsafe.SliceData(data)), C.uint64_t(len(data)))
-	return status(st, err)
+	var room [MaxDims]C.uint64_t
+	st := C.go_write(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), bytesPointer(data),
+		C.uint64_t(len(data)))
+	return status(st, nil)
 }
 
 func (c core) fill(shape []int, dtype DType, value float64) error {
-	dims := dimensions(shape)
-	st, err := C.jm_fill(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value))
-	return status(st, err)
+	var room [MaxDims]C.uint64_t
+	st := C.go_fill(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value))
+	return status(st, nil)
 }
 
 // begin returns the bytes to be filled, until commit or abort.
 func (c core) begin(shape []int, dtype DType) ([]byte, error) {
-	dims := dimensions(shape)
-	var data unsafe.Pointer
+	var room [MaxDims]C.uint64_t
+	var data C.uintptr_t
 	var length C.uint64_t
-	st, err := C.jm_begin(c.segment, &dims[0], C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
-	if err := status(st, err); err != nil {
+	st := C.go_begin(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
+	if err := status(st, nil); err != nil {
 		return nil, err
 	}
-	return unsafe.Slice((*byte)(data), length), nil
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(c.base()), DataOffset)), int(length)), nil
 }
 
-func (c core) commit() { C.jm_commit(c.segment) }
-func (c core) abort()  { C.jm_abort(c.segment) }
+func (c core) commit() { C.go_commit(c.handle) }
+func (c core) abort()  { C.go_abort(c.handle) }
 
-// tryReadInto makes one attempt at a copy. The metadata is filled in along with errShortBuffer and ErrCorrupt too.
-func (c core) tryReadInto(dst []byte, m *metadata) (version uint64, err error) {
+// tensorBytes returns the bytes that a tensor takes.
+func tensorBytes(shape []int, dtype DType) (uint64, error) {
+	var room [MaxDims]C.uint64_t
+	var bytes C.uint64_t
+	st := C.jm_tensor_bytes(dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), &bytes)
+	return uint64(bytes), status(st, nil)
+}
+
+// tryRead makes one attempt at a view, and tryReadInto at a copy. The metadata is filled in along with io.ErrShortBuffer
+// and ErrCorrupt too, and field is the one that can't be true.
+func (c core) tryRead(m *metadata) (field string, err error) {
 	var t C.jm_tensor
-	st := C.jm_try_read_into(c.segment, unsafe.Pointer(unsafe.SliceData(dst)), C.uint64_t(len(dst)), &t)
+	st := C.go_try_read(c.handle, (*C.uint64_t)(unsafe.Pointer(&t)))
+	return c.metadataOf(&t, st, m)
+}
+
+func (c core) tryReadInto(dst []byte, m *metadata) (field string, err error) {
+	var t C.jm_tensor
+	st := C.go_try_read_into(c.handle, bytesPointer(dst), C.uint64_t(len(dst)), (*C.uint64_t)(unsafe.Pointer(&t)))
+	return c.metadataOf(&t, st, m)
+}
+
+func (c core) metadataOf(t *C.jm_tensor, st C.jm_status, m *metadata) (field string, err error) {
+	m.version = uint64(t.version)
 	m.ndim = uint32(t.ndim)
 	m.dtype = DType(t.dtype)
 	m.shape = *(*[MaxDims]uint64)(unsafe.Pointer(&t.shape))
 	m.byteLength = uint64(t.byte_length)
-	return uint64(t.version), status(st, nil)
+	if st == C.JM_OK {
+		return "", nil
+	}
+	if st == C.JM_ERR_CORRUPT {
+		field = C.GoString(C.jm_corrupt_field(c.pointer(), t))
+	}
+	return field, status(st, nil)
 }
 
+// park blocks this thread until the sequence is no longer seen, or it is time to look up.
+func (c core) park(seen uint64) error { return status(C.go_park(c.handle, C.uint64_t(seen)), nil) }
+
+// wake wakes the threads that are parked.
+func (c core) wake() { C.go_wake(c.handle) }
+
 func (c core) pin() error {
-	st, errno := C.jm_pin(c.segment)
+	st, errno := C.jm_protocol_pin(c.pointer())
 	return status(st, errno)
 }
 
-func (c core) unpin()         { C.jm_unpin(c.segment) }
-func (c core) isPinned() bool { return C.jm_is_pinned(c.segment) != 0 }
+func (c core) unpin() { C.jm_protocol_unpin(c.pointer()) }
 
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
 
-func newParkerCore() (p parkerCore, err error) {
-	if st, err := C.jm_parker_new(&p.parker, nil); st != C.JM_OK {
-		return p, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
+// newParkerCore makes a parker whose threads are the callers of wait, or, with event, its own: event is then readable
+// when next has something.
+func newParkerCore(event *uintptr) (p parkerCore, err error) {
+	var fd C.int
+	var pfd *C.int
+	if event != nil {
+		pfd = &fd
 	}
-	return p, nil
+	st, err := C.jm_parker_new(&p.parker, pfd)
+	if event != nil {
+		*event = uintptr(fd)
+	}
+	return p, status(st, err)
 }
 
-func (p parkerCore) watch(c core, seen, token uint64) (lane int, err error) {
+// watchCore is a parker's watch.
+type watchCore struct{ watch *C.jm_watch }
+
+func (p parkerCore) watch(c core, token uint64) (w watchCore, lane int, err error) {
 	var index C.size_t
-	st, err := C.jm_watch(p.parker, c.segment, C.uint64_t(seen), C.uint64_t(token), &index)
-	if st != C.JM_OK {
-		return 0, fmt.Errorf("judemap: starting to wait for other processes: %w", status(st, err))
-	}
-	return int(index), nil
+	st, err := C.jm_watch_new(p.parker, c.pointer(), C.uint64_t(token), &w.watch, &index)
+	return w, int(index), status(st, err)
 }
 
-// wait blocks this thread until watches of the lane are over, and returns their tokens; none after stop.
+// arm begins a wait. ErrBusy: the sequence is no longer seen.
+func (w watchCore) arm(seen uint64) error {
+	return status(C.jm_watch_arm(w.watch, C.uint64_t(seen)), nil)
+}
+func (w watchCore) disarm() { C.jm_watch_disarm(w.watch) }
+func (w watchCore) free()   { C.jm_watch_free(w.watch) }
+
+// wait blocks this thread until waits of the lane are over, and returns their tokens; none after stop.
 func (p parkerCore) wait(lane int, tokens []uint64) []uint64 {
 	n := C.jm_parker_wait(p.parker, C.size_t(lane), (*C.uint64_t)(&tokens[0]), C.size_t(len(tokens)))
 	return tokens[:n]
 }
 
-func (p parkerCore) unwatch(token uint64) { C.jm_unwatch(p.parker, C.uint64_t(token)) }
-func (p parkerCore) threads() int         { return int(C.jm_parker_threads(p.parker)) }
-func (p parkerCore) stop()                { C.jm_parker_stop(p.parker) }
-func (p parkerCore) free()                { C.jm_parker_free(p.parker) }
+func (p parkerCore) next() uint64 { return uint64(C.jm_parker_next(p.parker)) }
+func (p parkerCore) threads() int { return int(C.jm_parker_threads(p.parker)) }
+func (p parkerCore) stop()        { C.jm_parker_stop(p.parker) }
+func (p parkerCore) free()        { C.jm_parker_free(p.parker) }
 
-// dimensions returns a shape, already checked, as the core takes it.
-func dimensions(shape []int) (dims [MaxDims]C.uint64_t) {
-	for i, n := range shape {
-		dims[i] = C.uint64_t(n)
-	}
-	return dims
-}
+// statusText is the core's sentence for errors that have no name in Go.
+func statusText(st C.jm_status) string { return C.GoString(C.jm_strerror(C.int(st))) }
 
 // status returns the Go error for a status of the core; errno is the error that came with the call.
 func status(st C.jm_status, errno error) error {
@@ -260,18 +391,23 @@ func status(st C.jm_status, errno error) error {
 		return ErrCorrupt
 	case C.JM_ERR_BUFFER:
 		return errShortBuffer
+	case C.JM_ERR_NAME:
+		return errName
 	case C.JM_ERR_READ_ONLY:
 		return errReadOnly
 	case C.JM_ERR_WRITER_ACTIVE:
 		return ErrWriterActive
 	case C.JM_ERR_WRITER_DIED:
 		return ErrWriterDied
+	case C.JM_ERR_NO_PROC:
+		return fmt.Errorf("%w here: %s", ErrUnsupported, statusText(st))
+	case C.JM_ERR_SYSTEM, C.JM_ERR_PIN_DENIED:
+		if errno == syscall.ENOSYS {
+			return fmt.Errorf("%w: segments can't be shared between processes on %s yet", ErrUnsupported, runtime.GOOS)
+		}
+		if errno != nil {
+			return errno
+		}
 	}
-	switch errno {
-	case nil:
-		errno = syscall.EINVAL
-	case syscall.ENOSYS:
-		errno = fmt.Errorf("%w: segments can't be shared between processes on %s yet", ErrUnsupported, runtime.GOOS)
-	}
-	return errno
+	return fmt.Errorf("judemap: %s", statusText(st))
 }

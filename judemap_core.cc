@@ -1,8 +1,12 @@
 // The core, compiled into this package: the go command compiles C++ only from a package's own folder.
 #include "csrc/capi.cc"
+#include "csrc/dtype.cc"
+#include "csrc/fork.cc"
 #include "csrc/memory_posix.cc"
 #include "csrc/memory_windows.cc"
 #include "csrc/parker.cc"
+#include "csrc/payload.cc"
+#include "csrc/protocol.cc"
 #include "csrc/segment.cc"
 #include "csrc/share_linux.cc"
 #include "csrc/share_other.cc"

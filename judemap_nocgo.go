@@ -7,19 +7,23 @@ import (
 	"time"
 )
 
-// Without cgo there is no core, and everything that makes or opens a segment says so. No Segment can exist then, so
-// nothing else here is ever called.
+// Without cgo there is no core, and everything that makes or opens a segment says so. No Segment can exist then but the
+// zero one, which is closed, so nothing else here is ever called.
 
 var errNoCgo = fmt.Errorf("%w: this program was built with CGO_ENABLED=0, and judemap's core is C++; build it with "+
 	"CGO_ENABLED=1 and a C++17 compiler", ErrUnsupported)
 
-const magic = 0
+const (
+	busyAttempts = 1
+	tornAttempts = 1
+	turnAfter    = time.Millisecond
+)
 
 type header struct {
-	sequence           uint64
-	ndim, dtype, magic uint32
-	shape              [MaxDims]uint64
-	byte_length        uint64
+	sequence    uint64
+	ndim, dtype uint32
+	shape       [MaxDims]uint64
+	byte_length uint64
 }
 
 type core struct{}
@@ -29,29 +33,44 @@ func createCore(string, int, *options) (core, error)       { return core{}, errN
 func openCore(string, *options) (core, string, error)      { return core{}, "", errNoCgo }
 func openFileCore(uintptr, *options) (core, string, error) { return core{}, "", errNoCgo }
 func removeSegment(string) error                           { return errNoCgo }
+func listSegments() ([]string, error)                      { return nil, errNoCgo }
+func tensorBytes([]int, DType) (uint64, error)             { return 0, errNoCgo }
+func physicalMemory() uint64                               { return 0 }
 func (core) free()                                         {}
 func (core) base() *header                                 { return nil }
 func (core) capacity() int                                 { return 0 }
 func (core) setPoll(time.Duration)                         {}
+func (core) setThreads(int)                                {}
+func (core) stats() (uint64, uint64)                       { return 0, 0 }
 func (core) writer() WriterState                           { return WriterNone }
-func (core) descriptor() (uintptr, error)                  { return 0, errNoCgo }
+func (core) descriptor(bool) (uintptr, error)              { return 0, errNoCgo }
+func (core) close()                                        {}
 func (core) retire() error                                 { return errNoCgo }
+func (core) attach() error                                 { return errNoCgo }
 func (core) write([]int, DType, []byte) error              { return errNoCgo }
 func (core) fill([]int, DType, float64) error              { return errNoCgo }
 func (core) begin([]int, DType) ([]byte, error)            { return nil, errNoCgo }
 func (core) commit()                                       {}
 func (core) abort()                                        {}
-func (core) tryReadInto([]byte, *metadata) (uint64, error) { return 0, errNoCgo }
+func (core) tryRead(*metadata) (string, error)             { return "", errNoCgo }
+func (core) tryReadInto([]byte, *metadata) (string, error) { return "", errNoCgo }
+func (core) park(uint64) error                             { return errNoCgo }
+func (core) wake()                                         {}
 func (core) pin() error                                    { return errNoCgo }
 func (core) unpin()                                        {}
-func (core) isPinned() bool                                { return false }
 
 type parkerCore struct{}
 
-func newParkerCore() (parkerCore, error)                   { return parkerCore{}, errNoCgo }
-func (parkerCore) watch(core, uint64, uint64) (int, error) { return 0, errNoCgo }
-func (parkerCore) wait(int, []uint64) []uint64             { return nil }
-func (parkerCore) unwatch(uint64)                          {}
-func (parkerCore) threads() int                            { return 0 }
-func (parkerCore) stop()                                   {}
-func (parkerCore) free()                                   {}
+func newParkerCore(*uintptr) (parkerCore, error)              { return parkerCore{}, errNoCgo }
+func (parkerCore) watch(core, uint64) (watchCore, int, error) { return watchCore{}, 0, errNoCgo }
+func (parkerCore) wait(int, []uint64) []uint64                { return nil }
+func (parkerCore) next() uint64                               { return 0 }
+func (parkerCore) threads() int                               { return 0 }
+func (parkerCore) stop()                                      {}
+func (parkerCore) free()                                      {}
+
+type watchCore struct{}
+
+func (watchCore) arm(uint64) error { return errNoCgo }
+func (watchCore) disarm()          {}
+func (watchCore) free()            {}

@@ -2,22 +2,84 @@ package judemap
 
 import (
 	"context"
-	"iter"
+	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
-// waiters are the parked readers of one Segment. All that park between two commits are one group with one channel,
-// which the next commit closes; a commit that finds nobody parked takes no lock. A group of a shared segment also has
-// one watch at the parker, for the commits of other processes.
+// How readers wait. A commit of this process wakes them by a channel. For the commits of others a reader parks in the
+// core, its thread with it, so that nobody but the kernel stands between the commit and the goroutine; when many do
+// already, the readers of a Segment park on the channel, and a parker's thread waits for all of them.
+
+// park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
+// that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
+func (s *Segment) park(ctx context.Context, seen uint64, limit time.Duration) error {
+	s.counters.parks.Add(1)
+	if !s.attached.Load() && limit < 0 && takeThread() {
+		defer threadsParked.Add(-1)
+		return s.parkThread(ctx, seen)
+	}
+	return s.parkGoroutine(ctx, seen, limit)
+}
+
+// threadsParked counts the goroutines that are parked with their threads.
+var threadsParked atomic.Int32
+
+// A thread takes some 20 KiB, and wakes in a few microseconds.
+const mostThreadsParked = 256
+
+// takeThread says whether the caller may park with its thread, and counts it. Where there is one processor it may not: a
+// thread that blocks in C keeps the processor until the runtime takes it back, for up to 10 ms.
+func takeThread() bool {
+	if threadsParked.Add(1) <= mostThreadsParked && runtime.GOMAXPROCS(0) > 1 {
+		return true
+	}
+	threadsParked.Add(-1)
+	return false
+}
+
+// parkThread parks the goroutine and its thread in the core.
+func (s *Segment) parkThread(ctx context.Context, seen uint64) error {
+	if ctx.Done() != nil {
+		var left atomic.Bool
+		stop := context.AfterFunc(ctx, func() {
+			// Again and again, because it may be about to park.
+			for !left.Load() {
+				s.mapping.core.wake()
+				time.Sleep(50 * time.Microsecond)
+			}
+		})
+		defer func() {
+			left.Store(true)
+			stop()
+		}()
+	}
+	for {
+		err := s.mapping.core.park(seen)
+		switch {
+		case !s.open.Load():
+			return ErrClosed
+		case err != nil || s.sequence() != seen:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
+
+// waiters are the parked goroutines of one Segment. All that park between two commits are one group with one channel,
+// which the next commit closes; a commit that finds nobody parked takes no lock. A group of a segment that others write
+// to also has a wait of the Segment's watch at the parker.
 type waiters struct {
 	parked atomic.Bool // there is a group
 	mu     sync.Mutex
 	woken  chan struct{} // nil unless there is a group
 	count  int           // parked readers of the group
-	watch  uint64        // the group's token at the parker, or 0
+	token  uint64        // of the watch that waits for the group, or 0
 }
 
 // join makes the caller one of the group, and returns the channel that the next wake closes. The caller must look at
@@ -25,8 +87,8 @@ type waiters struct {
 // and a commit stores sequence before it loads parked; all four are sequentially consistent, so one of the two sees the
 // other.
 //
-// A group's watch is for the sequence that its first member saw. One that joins later, having seen a newer one, loses
-// nothing: the watch is then over, and about to wake the group.
+// A group's watch waits for the sequence that its first member saw. One that joins later, having seen a newer one, loses
+// nothing: the wait is then over, and about to wake the group.
 func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 	w := &s.waiters
 	w.mu.Lock()
@@ -34,13 +96,12 @@ func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 	if w.woken == nil {
 		w.woken = make(chan struct{})
 		w.parked.Store(true) // before the watch, which may be over at once
-		if s.shared {
-			token, err := watch(s, seen)
-			if err != nil {
+		if !s.attached.Load() {
+			var err error
+			if w.token, err = s.watch(seen); err != nil {
 				w.end()
 				return nil, err
 			}
-			w.watch = token
 		}
 	}
 	w.count++
@@ -58,13 +119,12 @@ func (w *waiters) leave(woken <-chan struct{}) {
 	}
 	w.mu.Unlock()
 	unwatch(token)
-	runtime.KeepAlive(w) // and the segment with it, until it is no longer watched
 }
 
-// wake wakes all parked readers. Call it after the change they wait for.
-func (w *waiters) wake() {
+// wake wakes all parked goroutines, and says whether there were any. Call it after the change they wait for.
+func (w *waiters) wake() bool {
 	if !w.parked.Load() {
-		return
+		return false
 	}
 	w.mu.Lock()
 	woken, token := w.end()
@@ -73,117 +133,74 @@ func (w *waiters) wake() {
 		close(woken)
 	}
 	unwatch(token)
-	runtime.KeepAlive(w)
+	return woken != nil
 }
 
 // end takes the group away, and returns what belonged to it. The caller holds mu.
 func (w *waiters) end() (woken chan struct{}, token uint64) {
-	woken, token = w.woken, w.watch
-	w.woken, w.count, w.watch = nil, 0, 0
+	woken, token = w.woken, w.token
+	w.woken, w.count, w.token = nil, 0, 0
 	w.parked.Store(false)
 	return woken, token
 }
 
-// park returns when the sequence is no longer seen, or may not be. A seen that is odd is a commit in progress.
-// Errors: those of ctx; ErrClosed; ErrWriterDied.
-func (s *Segment) park(ctx context.Context, seen uint64) error {
+// parkGoroutine parks the goroutine alone.
+func (s *Segment) parkGoroutine(ctx context.Context, seen uint64, limit time.Duration) error {
 	woken, err := s.join(seen)
+	if err == ErrBusy { // the sequence is another by now
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer s.waiters.leave(woken)
-	h := s.mapping.header
-	if loadSequence(h) == seen && !s.closed.Load() {
+	if s.sequence() == seen && s.open.Load() {
+		var late <-chan time.Time
+		if limit >= 0 {
+			timer := time.NewTimer(limit)
+			defer timer.Stop()
+			late = timer.C
+		}
 		select {
 		case <-woken:
+		case <-late:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if s.closed.Load() {
+	if !s.open.Load() {
 		return ErrClosed
 	}
 	// Woken with nothing new to see. The sequence is loaded once more after the look at the lock: the writer may have
 	// committed and closed between the two.
-	if s.shared && loadSequence(h) == seen && s.mapping.core.writer() == WriterDied && loadSequence(h) == seen {
+	if !s.attached.Load() && s.sequence() == seen && s.mapping.core.writer() == WriterDied && s.sequence() == seen {
 		return ErrWriterDied
 	}
 	return nil
 }
 
-// ReadWait is [Segment.Read], but parks until something is committed in place of returning [ErrEmpty]. The end of ctx
-// gives ctx.Err(), and Close gives [ErrClosed].
-//
-// The death of the writing process gives [ErrWriterDied], within 100 ms, once there is nothing newer to read; so does
-// every call that would park from then on, until another process writes. A reader that wants to wait for that one tries
-// again after a while. A writer that closes its Segment did not die: readers wait for the next.
-func (s *Segment) ReadWait(ctx context.Context) (Tensor, error) {
-	return s.Next(ctx, 0)
-}
-
-// ReadCopyWait is [Segment.ReadWait] for [Segment.ReadCopy].
-func (s *Segment) ReadCopyWait(ctx context.Context) (Tensor, error) {
-	for {
-		if _, err := s.Next(ctx, 0); err != nil {
-			return Tensor{}, err
-		}
-		// An Update may give up in between, and leave nothing to copy.
-		if t, err := s.readCopy(ctx); err != ErrEmpty {
-			return t, err
-		}
-	}
-}
-
-// Next returns a view of the newest tensor whose version is above after, and parks until there is one: with the
-// version of the tensor last seen it gives the next one, and it skips what was overwritten meanwhile. Errors are those
-// of [Segment.ReadWait].
-func (s *Segment) Next(ctx context.Context, after uint64) (Tensor, error) {
-	if err := ctx.Err(); err != nil {
-		return Tensor{}, err
-	}
-	for {
-		var t Tensor
-		err := s.read(ctx, &t)
-		if err == nil && t.version > after {
-			return t, nil
-		}
-		if err != nil && err != ErrEmpty {
-			return Tensor{}, err
-		}
-		if err := s.park(ctx, t.version); err != nil {
-			return Tensor{}, err
-		}
-	}
-}
-
-// Frames returns the tensors committed from now on, as views. A consumer that is slower than the writer gets the
-// newest each time and misses those in between; [Tensor.Valid] says whether a view outlived its use. The first error,
-// such as the end of ctx, [ErrClosed] or [ErrWriterDied], is the last pair.
-func (s *Segment) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
-	after := s.Version() &^ 1 // a commit in progress is one from now on
-	return func(yield func(Tensor, error) bool) {
-		for after := after; ; {
-			t, err := s.Next(ctx, after)
-			if !yield(t, err) || err != nil {
-				return
-			}
-			after = t.version
-		}
-	}
-}
-
-// A parker waits for the commits of other processes, on behalf of the parked readers of all shared segments. Drainers,
-// goroutines that block in the core, each sleep on the sequences of a hundred segments or so and wake the readers. So
-// parked readers take no threads, and their segments few.
+// A parker waits for the commits of other processes, on behalf of parked goroutines. Drainers, goroutines that block in
+// the core, each sleep on the sequences of many segments and wake the goroutines.
 //
 // A drainer blocks a thread in a futex, rather than to wait in the runtime's poller for one that does: that would be a
-// second thread to wake for each commit, and a third for the reader.
+// second thread to wake for each commit, and a third for the reader. Where there is one processor it is the other way
+// round, see takeThread: threads of the core's own sleep in the futex.
 type parker struct {
 	core     parkerCore
-	watches  map[uint64]*waiters
+	event    *os.File // readable when the core's own threads have something; nil if drainers block in the core
+	watches  map[uint64]*watching
+	waits    int // that are not over
 	drainers sync.WaitGroup
-	lanes    int         // drainers, one each
-	idle     *time.Timer // runs while nothing is watched
+	lanes    int         // drainers that block in the core, one each
+	idle     *time.Timer // runs while nothing waits
+}
+
+// watching is one Segment's place at the parker. It stays for as long as the parker does, so that a reader that comes
+// back for the next commit finds it in place.
+type watching struct {
+	core    watchCore
+	waiters weak.Pointer[waiters]
+	waits   bool
 }
 
 // parkers has the one parker, if anybody is parked or was a moment ago.
@@ -197,50 +214,135 @@ var parkers struct {
 // start a thread each time.
 const parkerLinger = 250 * time.Millisecond
 
-// watch has the readers of s woken when its sequence is no longer seen, or its writer died, unless unwatch comes first.
-func watch(s *Segment, seen uint64) (token uint64, err error) {
+// watch has the readers of s woken when its sequence is no longer seen, its writer died, or s is closed, unless unwatch
+// comes first. ErrBusy: the sequence is another already.
+func (s *Segment) watch(seen uint64) (token uint64, err error) {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
 	p := parkers.current
 	if p == nil {
-		c, err := newParkerCore()
-		if err != nil {
-			return 0, err
+		if p, err = newParker(); err != nil {
+			return 0, fmt.Errorf("judemap: starting to wait for other processes: %w", err)
 		}
-		p = &parker{core: c, watches: make(map[uint64]*waiters)}
-		p.idle = time.AfterFunc(parkerLinger, p.stopIfIdle)
 		parkers.current = p
 	}
-	token = parkers.token + 1
-	lane, err := p.core.watch(s.mapping.core, seen, token)
-	if err != nil {
+	owned := s.mapping.owned
+	w := p.watches[owned.token]
+	if w == nil {
+		if w, err = p.add(owned, &s.waiters); err != nil {
+			p.rest()
+			return 0, fmt.Errorf("judemap: starting to wait for other processes: %w", err)
+		}
+	}
+	if err := w.core.arm(seen); err != nil {
 		p.rest()
 		return 0, err
 	}
-	parkers.token = token
-	p.watches[token] = &s.waiters
-	if lane == p.lanes {
-		p.lanes++
-		p.drainers.Add(1)
-		go p.drain(lane)
+	if !w.waits {
+		w.waits = true
+		p.waits++
 	}
-	return token, nil
+	return owned.token, nil
 }
 
-// unwatch ends a watch, if it is not over. From then on the core does not look at the segment. Token 0 is none.
+// unwatch ends a wait, if it is not over. Token 0 is none.
 func unwatch(token uint64) {
 	if token == 0 {
 		return
 	}
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
-	if p := parkers.current; p != nil && p.watches[token] != nil {
-		p.core.unwatch(token)
-		p.forget(token)
+	if p := parkers.current; p != nil {
+		if w := p.watches[token]; w != nil && p.over(w) {
+			w.core.disarm()
+		}
 	}
 }
 
-// drain wakes the readers whose watches in a lane are over, until the parker stops.
+// removeWatch takes a handle away from the parker, before it is closed or freed.
+func removeWatch(o *owned) {
+	parkers.mu.Lock()
+	defer parkers.mu.Unlock()
+	if p := parkers.current; p != nil {
+		if w := p.watches[o.token]; w != nil {
+			p.over(w)
+			w.core.free()
+			delete(p.watches, o.token)
+		}
+	}
+}
+
+func newParker() (*parker, error) {
+	p := &parker{watches: make(map[uint64]*watching)}
+	var event *uintptr
+	if runtime.GOMAXPROCS(0) == 1 {
+		event = new(uintptr)
+	}
+	var err error
+	if p.core, err = newParkerCore(event); err != nil {
+		return nil, err
+	}
+	if event != nil {
+		p.event = os.NewFile(*event, "judemap parker")
+		p.drainers.Add(1)
+		go p.drainEvent()
+	}
+	p.idle = time.AfterFunc(parkerLinger, p.stopIfIdle)
+	return p, nil
+}
+
+// add gives a handle a place at the parker. The caller holds parkers.mu.
+func (p *parker) add(o *owned, ws *waiters) (*watching, error) {
+	parkers.token++
+	core, lane, err := p.core.watch(o.core, parkers.token)
+	if err != nil {
+		return nil, err
+	}
+	w := &watching{core: core, waiters: weak.Make(ws)}
+	o.token = parkers.token
+	p.watches[o.token] = w
+	if p.event == nil && lane == p.lanes {
+		p.lanes++
+		p.drainers.Add(1)
+		go p.drain(lane)
+	}
+	return w, nil
+}
+
+// over says that a watch waits no more, and whether it did. The caller holds parkers.mu.
+func (p *parker) over(w *watching) bool {
+	if !w.waits {
+		return false
+	}
+	w.waits = false
+	p.waits--
+	p.rest()
+	return true
+}
+
+// rest lets the parker stop soon if nothing waits. The caller holds parkers.mu.
+func (p *parker) rest() {
+	if p.waits == 0 {
+		p.idle.Reset(parkerLinger)
+	}
+}
+
+// wake wakes the readers whose wait is over.
+func (p *parker) wake(token uint64) {
+	parkers.mu.Lock()
+	w := p.watches[token]
+	if w != nil && !p.over(w) {
+		w = nil
+	}
+	parkers.mu.Unlock()
+	if w != nil {
+		if waiters := w.waiters.Value(); waiters != nil {
+			waiters.wake()
+		}
+	}
+}
+
+// drain wakes the readers whose waits in a lane are over, until the parker stops.
 func (p *parker) drain(lane int) {
 	defer p.drainers.Done()
 	var buf [128]uint64
@@ -250,42 +352,43 @@ func (p *parker) drain(lane int) {
 			return
 		}
 		for _, token := range tokens {
-			parkers.mu.Lock()
-			w := p.watches[token]
-			if w != nil {
-				p.forget(token)
-			}
-			parkers.mu.Unlock()
-			if w != nil {
-				w.wake()
-			}
+			p.wake(token)
 		}
 		runtime.Gosched() // the readers first: wait keeps this processor until the runtime takes it away
 	}
 }
 
-// forget drops a watch that is over. The caller holds parkers.mu.
-func (p *parker) forget(token uint64) {
-	delete(p.watches, token)
-	p.rest()
-}
-
-// rest lets the parker stop soon if nothing is watched. The caller holds parkers.mu.
-func (p *parker) rest() {
-	if len(p.watches) == 0 {
-		p.idle.Reset(parkerLinger)
+// drainEvent does the same where the core's own threads wait.
+func (p *parker) drainEvent() {
+	defer p.drainers.Done()
+	var count [8]byte
+	for {
+		if _, err := p.event.Read(count[:]); err != nil {
+			return
+		}
+		for token := p.core.next(); token != 0; token = p.core.next() {
+			p.wake(token)
+		}
 	}
 }
 
 func (p *parker) stopIfIdle() {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
-	if len(p.watches) == 0 && parkers.current == p {
-		parkers.current = nil
-		p.core.stop()
-		go func() {
-			p.drainers.Wait()
-			p.core.free()
-		}()
+	if p.waits != 0 || parkers.current != p {
+		return
 	}
+	parkers.current = nil
+	for _, w := range p.watches {
+		w.core.free()
+	}
+	p.watches = nil
+	p.core.stop()
+	go func() {
+		if p.event != nil {
+			_ = p.event.Close() // ends drainEvent
+		}
+		p.drainers.Wait()
+		p.core.free()
+	}()
 }

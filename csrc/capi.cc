@@ -7,12 +7,17 @@
 #include <cerrno>
 #include <new>
 
+#include "dtype.h"
 #include "judemap/judemap.h"
 #include "judemap/parker.h"
 #include "judemap/segment.h"
+#include "memory.h"
+#include "share.h"
 
 struct jm_segment final : judemap::Segment {};
 struct jm_parker final : judemap::Parker {};
+struct jm_watch final : judemap::Parker::Watch {};
+struct jm_list final : judemap::share::Names {};
 
 namespace {
 
@@ -79,11 +84,24 @@ const char* jm_strerror(int status) {
       return "the segment's writer died";
     case JM_ERR_TIMEOUT:
       return "nothing was committed in time";
+    case JM_ERR_FORKED:
+      return "a forked child can only read through its parent's handle; open the segment anew";
+    case JM_ERR_NO_PROC:
+      return "/proc is not mounted, by which a segment's file is named and opened anew";
   }
   return "unknown status";
 }
 
 size_t jm_item_size(uint32_t dtype) { return judemap::item_size(dtype); }
+
+jm_status jm_tensor_bytes(const uint64_t* shape, uint32_t ndim, uint32_t dtype, uint64_t* bytes) {
+  if (bytes == nullptr || (shape == nullptr && ndim != 0)) return JM_ERR_ARGUMENT;
+  if (judemap::item_size(dtype) == 0) return JM_ERR_DTYPE;
+  if (ndim > JM_MAX_DIMS) return JM_ERR_SHAPE;
+  return judemap::tensor_bytes(shape, ndim, dtype, bytes) ? JM_OK : JM_ERR_SHAPE;
+}
+
+uint64_t jm_physical_memory(void) { return judemap::memory::physical(); }
 
 jm_status jm_new(uint64_t capacity, uint32_t flags, jm_segment** out) {
   return make_handle(out, [&](jm_segment& segment) { return segment.create(capacity, flags); });
@@ -105,51 +123,81 @@ jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, c
   return make_handle(out, [&](jm_segment& segment) { return segment.open(descriptor, flags, why); });
 }
 
-jm_status jm_descriptor(jm_segment* segment, int* out) { return segment->descriptor(out); }
+jm_status jm_descriptor(jm_segment* segment, int writable, int* out) {
+  if (segment == nullptr || out == nullptr) return JM_ERR_ARGUMENT;
+  return segment->descriptor(writable != 0, out);
+}
+
+jm_status jm_list_new(jm_list** out) {
+  return make_handle(out, [](jm_list& list) {
+    errno = list.open();
+    return errno == 0 ? JM_OK : JM_ERR_SYSTEM;
+  });
+}
+
+const char* jm_list_next(jm_list* list) {
+  if (list == nullptr) return nullptr;
+  alignas(jm_header) unsigned char first[sizeof(jm_header)];
+  while (const char* name = list->next(first, sizeof first)) {
+    if (reinterpret_cast<const jm_header*>(first)->magic.load(std::memory_order_relaxed) == JM_MAGIC) return name;
+  }
+  return nullptr;
+}
+
+void jm_list_free(jm_list* list) { delete list; }
 
 jm_status jm_remove(const char* name) { return judemap::Segment::remove(name); }
 
-jm_status jm_retire(jm_segment* segment) { return segment->retire(); }
+jm_status jm_retire(jm_segment* segment) { return segment == nullptr ? JM_ERR_ARGUMENT : segment->retire(); }
 
 void jm_free(jm_segment* segment) { delete segment; }
 
 jm_status jm_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
                    uint64_t length) {
-  return segment->write(shape, ndim, dtype, data, length);
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->write(shape, ndim, dtype, data, length);
 }
 
 jm_status jm_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value) {
-  return segment->fill(shape, ndim, dtype, value);
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->fill(shape, ndim, dtype, value);
 }
 
 jm_status jm_begin(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
                    uint64_t* length) {
-  return segment->begin(shape, ndim, dtype, data, length);
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->begin(shape, ndim, dtype, data, length);
 }
 
-void jm_commit(jm_segment* segment) { segment->commit(); }
+jm_status jm_commit(jm_segment* segment) { return segment == nullptr ? JM_ERR_ARGUMENT : segment->commit(); }
 
-void jm_abort(jm_segment* segment) { segment->abort(); }
+jm_status jm_abort(jm_segment* segment) { return segment == nullptr ? JM_ERR_ARGUMENT : segment->abort(); }
 
-jm_status jm_read(jm_segment* segment, jm_tensor* out) { return segment->read(out); }
+jm_status jm_read(jm_segment* segment, jm_tensor* out) {
+  return segment == nullptr || out == nullptr ? JM_ERR_ARGUMENT : segment->read(out);
+}
 
 jm_status jm_next(jm_segment* segment, uint64_t after, int64_t timeout, jm_tensor* out) {
-  return segment->next(after, timeout, out);
+  return segment == nullptr || out == nullptr ? JM_ERR_ARGUMENT : segment->next(after, timeout, out);
 }
 
-jm_status jm_try_read(const jm_segment* segment, jm_tensor* out) { return segment->try_read(out); }
+jm_status jm_try_read(const jm_segment* segment, jm_tensor* out) {
+  return segment == nullptr || out == nullptr ? JM_ERR_ARGUMENT : segment->try_read(out);
+}
 
-int jm_valid(const jm_segment* segment, const jm_tensor* tensor) { return segment->valid(*tensor); }
+int jm_valid(const jm_segment* segment, const jm_tensor* tensor) {
+  return segment != nullptr && tensor != nullptr && segment->valid(*tensor);
+}
 
 jm_status jm_read_into(jm_segment* segment, void* buffer, uint64_t size, jm_tensor* out) {
+  if (segment == nullptr || out == nullptr || (buffer == nullptr && size != 0)) return JM_ERR_ARGUMENT;
   return segment->read_into(buffer, size, out);
 }
 
 jm_status jm_try_read_into(const jm_segment* segment, void* buffer, uint64_t size, jm_tensor* out) {
+  if (segment == nullptr || out == nullptr || (buffer == nullptr && size != 0)) return JM_ERR_ARGUMENT;
   return segment->try_read_into(buffer, size, out);
 }
 
 const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor) {
+  if (segment == nullptr || tensor == nullptr) return nullptr;
   judemap::Metadata metadata;
   metadata.ndim = tensor->ndim;
   metadata.dtype = tensor->dtype;
@@ -158,21 +206,35 @@ const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor)
   return judemap::corrupt_field(metadata, segment->capacity());
 }
 
-uint64_t jm_version(const jm_segment* segment) { return segment->version(); }
+uint64_t jm_version(const jm_segment* segment) { return segment == nullptr ? 0 : segment->version(); }
 
-jm_writer jm_writer_state(const jm_segment* segment) { return segment->writer(); }
+jm_writer jm_writer_state(const jm_segment* segment) {
+  return segment == nullptr ? JM_WRITER_NONE : segment->writer();
+}
 
-void jm_set_poll(jm_segment* segment, int64_t nanoseconds) { segment->set_poll(nanoseconds); }
+void jm_set_poll(jm_segment* segment, int64_t nanoseconds) {
+  if (segment != nullptr) segment->set_poll(nanoseconds);
+}
 
-uint64_t jm_capacity(const jm_segment* segment) { return segment->capacity(); }
+void jm_set_threads(jm_segment* segment, unsigned threads) {
+  if (segment != nullptr) segment->protocol().set_threads(threads);
+}
 
-struct jm_header* jm_base(const jm_segment* segment) { return segment->header(); }
+void jm_get_stats(const jm_segment* segment, jm_stats* out) {
+  if (segment != nullptr && out != nullptr) *out = segment->protocol().stats();
+}
 
-jm_status jm_pin(jm_segment* segment) { return segment->pin(); }
+uint64_t jm_capacity(const jm_segment* segment) { return segment == nullptr ? 0 : segment->capacity(); }
 
-void jm_unpin(jm_segment* segment) { segment->unpin(); }
+struct jm_header* jm_base(const jm_segment* segment) { return segment == nullptr ? nullptr : segment->header(); }
 
-int jm_is_pinned(const jm_segment* segment) { return segment->is_pinned(); }
+jm_status jm_pin(jm_segment* segment) { return segment == nullptr ? JM_ERR_ARGUMENT : segment->pin(); }
+
+void jm_unpin(jm_segment* segment) {
+  if (segment != nullptr) segment->unpin();
+}
+
+int jm_is_pinned(const jm_segment* segment) { return segment != nullptr && segment->is_pinned(); }
 
 jm_status jm_parker_new(jm_parker** out, int* descriptor) {
   return make_handle(out, [&](jm_parker& parker) { return parker.create(descriptor); });
@@ -180,20 +242,95 @@ jm_status jm_parker_new(jm_parker** out, int* descriptor) {
 
 void jm_parker_free(jm_parker* parker) { delete parker; }
 
-jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token, size_t* lane) {
-  return parker->watch(segment, seen, token, lane);
+jm_status jm_watch_new(jm_parker* parker, jm_segment* segment, uint64_t token, jm_watch** out, size_t* lane) {
+  if (parker == nullptr || segment == nullptr) return JM_ERR_ARGUMENT;
+  return make_handle(out, [&](jm_watch& watch) { return parker->add(&segment->protocol(), token, &watch, lane); });
 }
 
-void jm_unwatch(jm_parker* parker, uint64_t token) { parker->unwatch(token); }
+jm_status jm_watch_arm(jm_watch* watch, uint64_t seen) {
+  return watch == nullptr ? JM_ERR_ARGUMENT : judemap::Parker::arm(watch, seen);
+}
 
-uint64_t jm_parker_next(jm_parker* parker) { return parker->next(); }
+void jm_watch_disarm(jm_watch* watch) {
+  if (watch != nullptr) judemap::Parker::disarm(watch);
+}
+
+void jm_watch_free(jm_watch* watch) {
+  if (watch == nullptr) return;
+  judemap::Parker::remove(watch);
+  delete watch;
+}
+
+uint64_t jm_parker_next(jm_parker* parker) { return parker == nullptr ? 0 : parker->next(); }
 
 size_t jm_parker_wait(jm_parker* parker, size_t lane, uint64_t* tokens, size_t capacity) {
-  return parker->wait(lane, tokens, capacity);
+  return parker == nullptr || tokens == nullptr || capacity == 0 ? 0 : parker->wait(lane, tokens, capacity);
 }
 
-void jm_parker_stop(jm_parker* parker) { parker->stop(); }
+void jm_parker_stop(jm_parker* parker) {
+  if (parker != nullptr) parker->stop();
+}
 
-size_t jm_parker_threads(jm_parker* parker) { return parker->threads(); }
+size_t jm_parker_threads(jm_parker* parker) { return parker == nullptr ? 0 : parker->threads(); }
+
+jm_status jm_protocol_attach(jm_segment* segment) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().attach();
+}
+
+jm_status jm_protocol_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                            const uint8_t* data, uint64_t length) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().write(shape, ndim, dtype, data, length);
+}
+
+jm_status jm_protocol_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().fill(shape, ndim, dtype, value);
+}
+
+jm_status jm_protocol_begin(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                            uint64_t* length) {
+  if (segment == nullptr || data == nullptr || length == nullptr) return JM_ERR_ARGUMENT;
+  return segment->protocol().begin(shape, ndim, dtype, data, length);
+}
+
+jm_status jm_protocol_commit(jm_segment* segment) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().commit();
+}
+
+jm_status jm_protocol_abort(jm_segment* segment) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().abort();
+}
+
+jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().park(seen, timeout);
+}
+
+void jm_protocol_wake(jm_segment* segment) {
+  if (segment != nullptr) segment->protocol().wake();
+}
+
+jm_status jm_protocol_descriptor(jm_segment* segment, int writable, int* out) {
+  if (segment == nullptr || out == nullptr) return JM_ERR_ARGUMENT;
+  return segment->protocol().open_again(writable != 0, out);
+}
+
+void jm_protocol_close(jm_segment* segment) {
+  if (segment != nullptr) segment->protocol().close();
+}
+
+jm_status jm_protocol_retire(jm_segment* segment) {
+  if (segment == nullptr) return JM_ERR_ARGUMENT;
+  errno = segment->protocol().retire();
+  return errno == 0 ? JM_OK : JM_ERR_SYSTEM;
+}
+
+jm_status jm_protocol_pin(jm_segment* segment) {
+  if (segment == nullptr) return JM_ERR_ARGUMENT;
+  errno = segment->protocol().pin();
+  return errno == 0 ? JM_OK : JM_ERR_PIN_DENIED;
+}
+
+void jm_protocol_unpin(jm_segment* segment) {
+  if (segment != nullptr) segment->protocol().unpin();
+}
 
 }  // extern "C"

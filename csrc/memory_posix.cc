@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "judemap/memory.h"
+#include "memory.h"
 
 namespace judemap {
 namespace memory {
@@ -26,6 +26,11 @@ void* map(void* at, std::size_t size, int protection, int flags) noexcept {
 }  // namespace
 
 std::size_t page_size() noexcept { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+
+std::uint64_t physical() noexcept {
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  return pages < 0 ? 0 : static_cast<std::uint64_t>(pages) * page_size();
+}
 
 int map_private(std::size_t size, bool huge_pages, void** base) noexcept {
 #ifdef MADV_HUGEPAGE
@@ -56,13 +61,16 @@ int map_private(std::size_t size, bool huge_pages, void** base) noexcept {
 
 int retire(void* base, std::size_t size) noexcept {
   // MAP_FIXED takes the old mapping away and puts the new one there under one lock: a thread that touches the range
-  // meanwhile waits for it. Not writable, so that no memory is charged for it.
+  // meanwhile waits for it. The data is not writable, so that no memory is charged for it.
 #ifdef MAP_NORESERVE
   const int flags = MAP_FIXED | MAP_NORESERVE;
 #else
   const int flags = MAP_FIXED;
 #endif
-  return map(base, size, PROT_READ, flags) == MAP_FAILED ? errno : 0;
+  const std::size_t page = page_size();
+  if (map(base, page, PROT_READ | PROT_WRITE, flags) == MAP_FAILED) return errno;
+  if (size == page) return 0;
+  return map(static_cast<char*>(base) + page, size - page, PROT_READ, flags) == MAP_FAILED ? errno : 0;
 }
 
 void unmap(void* base, std::size_t size) noexcept { munmap(base, size); }

@@ -16,7 +16,7 @@
 #include <cstring>
 
 #include "judemap/layout.h"
-#include "judemap/memory.h"
+#include "memory.h"
 
 namespace judemap {
 namespace memory {
@@ -47,6 +47,12 @@ std::size_t page_size() noexcept {
   return info.dwPageSize;
 }
 
+std::uint64_t physical() noexcept {
+  MEMORYSTATUSEX status = {};
+  status.dwLength = sizeof status;
+  return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+}
+
 // Large pages need a privilege that ordinary users lack, and can't be paged: huge_pages has no effect here.
 int map_private(std::size_t size, bool /*huge_pages*/, void** base) noexcept {
   *base = VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
@@ -64,7 +70,9 @@ int retire(void* base, std::size_t size) noexcept {
   std::memset(base, 0, size);
   DiscardVirtualMemory(base, size);  // an optimization: without it, zeroed pages stay in use
   DWORD before;
-  return VirtualProtect(base, size, PAGE_READONLY, &before) ? 0 : last_error();
+  const std::size_t page = page_size();
+  if (size == page) return 0;
+  return VirtualProtect(static_cast<char*>(base) + page, size - page, PAGE_READONLY, &before) ? 0 : last_error();
 }
 
 void unmap(void* base, std::size_t) noexcept { VirtualFree(base, 0, MEM_RELEASE); }

@@ -6,32 +6,63 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <thread>
+
+#include "fork.h"
+#include "wait.h"
 
 namespace judemap {
 namespace {
+
+// Words that one thread parks on beside its own. The kernel takes 127; but it looks up each of them at every park, so
+// that the price of a wake grows with their number.
+constexpr std::size_t kMostWatches = 32;
 
 // Without a call to park on several words, a lane watches one segment and parks on that; a kick wakes everybody who is
 // parked there, who then look and park again.
 bool one_word() noexcept { return wait::most_words() == 1; }
 
-std::size_t lane_size() noexcept { return one_word() ? 1 : wait::most_words() - 1; }
+std::size_t lane_size() noexcept { return std::min(kMostWatches, one_word() ? 1 : wait::most_words() - 1); }
 
 }  // namespace
 
+// What one thread watches.
+struct Parker::Lane {
+  std::mutex mutex;                       // guards what follows
+  std::vector<Watch*> watches;            // lane_size() at most
+  std::vector<std::uint64_t> over;        // tokens to be delivered, each once; room for them is reserved
+  std::atomic<std::uint32_t> changed{0};  // the word by which the thread hears of changes
+  std::vector<wait::Word> words;          // what the thread is parked on; the thread's
+  std::thread thread;                     // the parker's own, if it has threads of its own
+};
+
+Parker::Parker() = default;
+
 Parker::~Parker() {
   stop();
+  const bool inherited = generation_ != fork::generation.load(std::memory_order_relaxed);
   for (auto& lane : lanes_) {
-    if (lane->thread.joinable()) lane->thread.join();
+    if (!lane->thread.joinable()) continue;
+    if (inherited) {
+      lane->thread.detach();  // a forked child does not have it
+    } else {
+      lane->thread.join();
+    }
   }
 }
 
 void Parker::stop() noexcept {
+  if (generation_ != fork::generation.load(std::memory_order_relaxed)) return;
   std::lock_guard<std::mutex> hold(mutex_);
-  stopping_ = true;
-  for (auto& lane : lanes_) kick(*lane);
+  stopping_.store(true);
+  for (auto& lane : lanes_) {
+    std::lock_guard<std::mutex> hold_lane(lane->mutex);
+    kick(*lane);
+  }
 }
 
 jm_status Parker::create(int* descriptor) noexcept {
+  generation_ = fork::generation.load(std::memory_order_relaxed);
   if (descriptor == nullptr) return JM_OK;
   if (const int error = wait::make_event(&event_)) {
     errno = error;
@@ -41,8 +72,9 @@ jm_status Parker::create(int* descriptor) noexcept {
   return JM_OK;
 }
 
-jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t token, std::size_t* index) noexcept {
-  if (segment == nullptr || token == 0) return JM_ERR_ARGUMENT;
+jm_status Parker::add(Protocol* protocol, std::uint64_t token, Watch* watch, std::size_t* index) noexcept {
+  if (token == 0) return JM_ERR_ARGUMENT;
+  if (protocol->inherited()) return JM_ERR_FORKED;
   try {
     std::lock_guard<std::mutex> hold(mutex_);
     std::size_t i = 0;
@@ -50,6 +82,7 @@ jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t toke
     if (i == lanes_.size()) {
       auto fresh = std::make_unique<Lane>();
       fresh->watches.reserve(lane_size());
+      fresh->over.reserve(lane_size() + 1);
       fresh->words.reserve(lane_size() + 1);
       lanes_.reserve(lanes_.size() + 1);
       if (event_ >= 0) {
@@ -58,10 +91,12 @@ jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t toke
       }
       lanes_.push_back(std::move(fresh));
     }
-    over_.reserve(over_.size() + lanes_.size() * lane_size());
-    segment->announce();
-    lanes_[i]->watches.push_back({segment, seen, token});  // reserved: throws nothing
-    kick(*lanes_[i]);
+    watch->parker = this;
+    watch->protocol = protocol;
+    watch->token = token;
+    watch->lane = lanes_[i].get();
+    std::lock_guard<std::mutex> hold_lane(watch->lane->mutex);
+    watch->lane->watches.push_back(watch);
     if (index != nullptr) *index = i;
     return JM_OK;
   } catch (const std::exception&) {  // no memory, or no thread
@@ -70,46 +105,89 @@ jm_status Parker::watch(Segment* segment, std::uint64_t seen, std::uint64_t toke
   }
 }
 
-void Parker::unwatch(std::uint64_t token) noexcept {
-  std::lock_guard<std::mutex> hold(mutex_);
-  for (auto& lane : lanes_) {
-    auto& watches = lane->watches;
-    for (std::size_t i = 0; i < watches.size(); ++i) {
-      if (watches[i].token != token) continue;
-      if (one_word()) kick(*lane);  // while the word is known
-      watches[i].segment->conceal();
-      watches[i] = watches.back();
-      watches.pop_back();
-      kick(*lane);
-      return;
-    }
+// A watch whose wait is over stays listed with the sequence that was found, until that passes with nobody waiting. So a
+// reader that comes back for the next commit finds its watch in place, and the thread need not be kicked.
+jm_status Parker::arm(Watch* watch, std::uint64_t seen) noexcept {
+  std::lock_guard<std::mutex> hold(watch->lane->mutex);
+  Protocol& protocol = *watch->protocol;
+  const bool fresh = !watch->listed;
+  if (fresh) protocol.announce();
+  // After announce(), or after an announcement that still stands: a commit from here on wakes the thread, and one that
+  // came before is seen here.
+  jm_status status = JM_OK;
+  if (protocol.closed()) {
+    status = JM_ERR_CLOSED;
+  } else if (protocol.version() != seen) {
+    status = JM_ERR_BUSY;
   }
+  if (status != JM_OK) {
+    if (fresh) protocol.conceal();
+    return status;
+  }
+  watch->wanted = true;
+  watch->known = seen;
+  if (fresh) {
+    watch->listed = true;
+    watch->seen = seen;
+    kick(*watch->lane);
+  }
+  return JM_OK;
+}
+
+void Parker::disarm(Watch* watch) noexcept {
+  std::lock_guard<std::mutex> hold(watch->lane->mutex);
+  watch->wanted = false;
+  if (watch->listed && watch->protocol->polls()) drop(*watch);
+}
+
+void Parker::remove(Watch* watch) noexcept {
+  std::lock_guard<std::mutex> hold(watch->parker->mutex_);
+  Lane& lane = *watch->lane;
+  std::lock_guard<std::mutex> hold_lane(lane.mutex);
+  if (watch->listed) {
+    kick(lane);  // while the word is known
+    drop(*watch);
+  }
+  lane.watches.erase(std::find(lane.watches.begin(), lane.watches.end(), watch));
+  lane.over.erase(std::remove(lane.over.begin(), lane.over.end(), watch->token), lane.over.end());
+}
+
+void Parker::drop(Watch& watch) noexcept {
+  watch.protocol->conceal();
+  watch.listed = false;
+  watch.wanted = false;
 }
 
 std::uint64_t Parker::next() noexcept {
-  std::uint64_t token = 0;
   std::lock_guard<std::mutex> hold(mutex_);
-  take(&token, 1);
-  return token;
-}
-
-std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t capacity) noexcept {
-  std::unique_lock<std::mutex> hold(mutex_);
-  if (index >= lanes_.size()) return 0;
-  Lane& lane = *lanes_[index];
-  while (!stopping_) {
-    const std::int64_t nap = look(lane);
-    if (const std::size_t taken = take(tokens, capacity)) return taken;
-    park(lane, nap, hold);
+  for (auto& lane : lanes_) {
+    std::lock_guard<std::mutex> hold_lane(lane->mutex);
+    if (lane->over.empty()) continue;
+    const std::uint64_t token = lane->over.back();
+    lane->over.pop_back();
+    return token;
   }
   return 0;
 }
 
-std::size_t Parker::take(std::uint64_t* tokens, std::size_t capacity) noexcept {
-  const std::size_t taken = std::min(capacity, over_.size());
-  std::copy_n(over_.begin(), taken, tokens);
-  over_.erase(over_.begin(), over_.begin() + static_cast<std::ptrdiff_t>(taken));
-  return taken;
+std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t capacity) noexcept {
+  Lane* lane;
+  {
+    std::lock_guard<std::mutex> hold(mutex_);
+    if (index >= lanes_.size()) return 0;
+    lane = lanes_[index].get();
+  }
+  std::unique_lock<std::mutex> hold(lane->mutex);
+  while (!stopping_.load()) {
+    const std::int64_t nap = look(*lane);
+    if (const std::size_t taken = std::min(capacity, lane->over.size())) {
+      std::copy_n(lane->over.begin(), taken, tokens);
+      lane->over.erase(lane->over.begin(), lane->over.begin() + static_cast<std::ptrdiff_t>(taken));
+      return taken;
+    }
+    park(*lane, nap, hold);
+  }
+  return 0;
 }
 
 std::size_t Parker::threads() noexcept {
@@ -120,24 +198,30 @@ std::size_t Parker::threads() noexcept {
 void Parker::kick(Lane& lane) noexcept {
   lane.changed.fetch_add(1, std::memory_order_seq_cst);
   wait::wake_all(&lane.changed, false);
-  if (one_word() && !lane.watches.empty()) wait::wake_all(&lane.watches[0].segment->header()->sequence, true);
+  if (one_word() && !lane.watches.empty()) lane.watches[0]->protocol->wake();
 }
 
 std::int64_t Parker::look(Lane& lane) noexcept {
   std::int64_t nap = wait::kForever;
-  for (std::size_t i = 0; i < lane.watches.size();) {
-    const Watch& watch = lane.watches[i];
-    Segment& segment = *watch.segment;
-    if (segment.version() != watch.seen || segment.writer_died()) {
-      segment.conceal();
-      over_.push_back(watch.token);  // reserved, as watches
-      lane.watches[i] = lane.watches.back();
-      lane.watches.pop_back();
-      continue;
+  for (Watch* watch : lane.watches) {
+    if (!watch->listed) continue;
+    Protocol& protocol = *watch->protocol;
+    const std::uint64_t version = protocol.version();
+    const bool closed = protocol.closed();
+    const bool moved = version != watch->seen;
+    if (closed || (watch->wanted && ((moved && version != watch->known) || protocol.died()))) {
+      const bool told = std::find(lane.over.begin(), lane.over.end(), watch->token) != lane.over.end();
+      if (watch->wanted && !told) lane.over.push_back(watch->token);  // reserved: throws nothing
+      watch->wanted = false;
+      if (closed || protocol.polls()) drop(*watch);
+    } else if (moved && !watch->wanted) {
+      drop(*watch);  // twice in a row with nobody waiting: writers need not wake this process
     }
-    const std::int64_t time = segment.nap();
-    if (time != wait::kForever && (nap == wait::kForever || time < nap)) nap = time;
-    ++i;
+    watch->seen = version;
+    if (!watch->listed) continue;
+    // Also if nobody waits: arm() does not kick a thread that sleeps.
+    const std::int64_t time = protocol.nap();
+    if (nap == wait::kForever || time < nap) nap = time;
   }
   return nap;
 }
@@ -146,10 +230,12 @@ void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& ho
   lane.words.clear();
   // Read with the mutex held, as it is changed: a kick from here on makes the word differ, and nothing is missed.
   const std::uint32_t changed = lane.changed.load(std::memory_order_seq_cst);
-  if (!one_word() || lane.watches.empty()) lane.words.push_back({&lane.changed, changed, false});
-  for (const Watch& watch : lane.watches) {
-    lane.words.push_back({&watch.segment->header()->sequence, static_cast<std::uint32_t>(watch.seen), true});
+  for (const Watch* watch : lane.watches) {
+    if (!watch->listed) continue;
+    lane.words.push_back({&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen),
+                          watch->protocol->shared()});
   }
+  if (!one_word() || lane.words.empty()) lane.words.push_back({&lane.changed, changed, false});
   hold.unlock();
   // A segment may be unmapped from here on: the kernel then finds no word at the address, and returns.
   wait::park_any(lane.words.data(), lane.words.size(), nap);
@@ -157,11 +243,11 @@ void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& ho
 }
 
 void Parker::run(Lane& lane) noexcept {
-  std::unique_lock<std::mutex> hold(mutex_);
-  while (!stopping_) {
-    const std::size_t before = over_.size();
+  std::unique_lock<std::mutex> hold(lane.mutex);
+  while (!stopping_.load()) {
+    const std::size_t before = lane.over.size();
     const std::int64_t nap = look(lane);
-    if (over_.size() != before) wait::signal_event(event_);
+    if (lane.over.size() != before) wait::signal_event(event_);
     park(lane, nap, hold);
   }
 }

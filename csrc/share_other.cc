@@ -7,22 +7,30 @@
 
 #include <cerrno>
 
-#include "judemap/share.h"
+#include "share.h"
 
 namespace judemap {
 namespace share {
 
-int make(std::size_t, unsigned, int*) noexcept { return ENOSYS; }
+int make(std::uint64_t, unsigned, int*) noexcept { return ENOSYS; }
 int publish(int, const char*) noexcept { return ENOSYS; }
-int make_sealed(std::size_t, int*) noexcept { return ENOSYS; }
+int make_nameless(std::uint64_t, int*) noexcept { return ENOSYS; }
+int seal(int, bool) noexcept { return ENOSYS; }
 int open(const char*, bool, int*) noexcept { return ENOSYS; }
 int remove(const char*) noexcept { return ENOSYS; }
+int duplicate(int, bool, int*) noexcept { return ENOSYS; }
 int reopen(int, bool, int*) noexcept { return ENOSYS; }
-int size(int, std::size_t*) noexcept { return ENOSYS; }
+int size(int, std::uint64_t*, bool*) noexcept { return ENOSYS; }
+int reserve(int, std::uint64_t) noexcept { return ENOSYS; }
+int read(int, void*, std::size_t) noexcept { return ENOSYS; }
 int map(int, std::size_t, bool, void**) noexcept { return ENOSYS; }
 void close(int) noexcept {}
-int lock_writer(int) noexcept { return ENOSYS; }
+int WriterLock::take(int) noexcept { return ENOSYS; }
+void WriterLock::give() noexcept {}
 int writer_locked(int, bool*) noexcept { return ENOSYS; }
+Names::~Names() {}
+int Names::open() noexcept { return ENOSYS; }
+const char* Names::next(void*, std::size_t) noexcept { return nullptr; }
 
 }  // namespace share
 }  // namespace judemap

@@ -14,7 +14,7 @@
 #include <cerrno>
 #include <climits>
 
-#include "judemap/wait.h"
+#include "wait.h"
 
 namespace judemap {
 namespace wait {
@@ -32,31 +32,45 @@ struct WaitvEntry {
 constexpr std::uint32_t kFutex32 = 2;         // FUTEX_32
 constexpr std::uint32_t kFutexPrivate = 128;  // FUTEX_PRIVATE_FLAG
 
-long futex(const void* address, int operation, std::uint32_t value, const timespec* timeout) noexcept {
-  return syscall(SYS_futex, address, operation, value, timeout, nullptr, 0);
-}
+// A time as the kernel takes it on every architecture; the C library's timespec has 32 bits on some.
+struct Time {
+  std::int64_t seconds;
+  std::int64_t nanoseconds;
+};
 
-timespec to_timespec(std::int64_t nanoseconds) noexcept {
-  timespec time;
-  time.tv_sec = static_cast<time_t>(nanoseconds / 1'000'000'000);
-  time.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
-  return time;
+constexpr std::int64_t kSecond = 1'000'000'000;
+
+Time to_time(std::int64_t nanoseconds) noexcept { return {nanoseconds / kSecond, nanoseconds % kSecond}; }
+
+long futex(const void* address, int operation, std::uint32_t value, const Time* timeout) noexcept {
+#ifdef SYS_futex_time64  // 32-bit systems, since Linux 5.1
+  const long result = syscall(SYS_futex_time64, address, operation, value, timeout, nullptr, 0);
+  if (result == 0 || errno != ENOSYS) return result;
+#endif
+  // The kernel's own words, whatever the C library's timespec looks like.
+  long words[2] = {0, 0};
+  if (timeout != nullptr) {
+    words[0] = timeout->seconds > LONG_MAX ? LONG_MAX : static_cast<long>(timeout->seconds);
+    words[1] = static_cast<long>(timeout->nanoseconds);
+  }
+  return syscall(SYS_futex, address, operation, value, timeout == nullptr ? nullptr : words, nullptr, 0);
 }
 
 }  // namespace
 
 std::size_t most_words() noexcept {
+  // A call that waits for nothing tells whether there is such a call: a kernel that has it finds fault with the number
+  // of words. Kernels that lack it, and the filters of sandboxes, answer in many ways.
   static const std::size_t most = [] {
-    // A call that waits for nothing tells whether there is such a call.
-    syscall(kFutexWaitv, nullptr, 0, 0, nullptr, CLOCK_MONOTONIC);
-    return errno == ENOSYS ? std::size_t{1} : kMostWords;
+    const long result = syscall(kFutexWaitv, nullptr, 0, 0, nullptr, CLOCK_MONOTONIC);
+    return result < 0 && errno == EINVAL ? kMostWords : std::size_t{1};
   }();
   return most;
 }
 
 void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexcept {
   if (count == 1) {
-    const timespec time = to_timespec(timeout);
+    const Time time = to_time(timeout);
     futex(words->address, words->shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, words->expected,
           timeout == kForever ? nullptr : &time);
     return;
@@ -67,10 +81,12 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
                   kFutex32 | (words[i].shared ? 0 : kFutexPrivate), 0};
   }
   // Unlike futex, this call takes a point in time.
-  timespec until = {};
+  Time until = {};
   if (timeout != kForever) {
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until = to_timespec(until.tv_sec * std::int64_t{1'000'000'000} + until.tv_nsec + timeout);
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    until = to_time(timeout % kSecond + now.tv_nsec);
+    until.seconds += timeout / kSecond + now.tv_sec;
   }
   syscall(kFutexWaitv, entries, count, 0, timeout == kForever ? nullptr : &until, CLOCK_MONOTONIC);
 }

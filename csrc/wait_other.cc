@@ -10,7 +10,7 @@
 #include <chrono>
 #include <thread>
 
-#include "judemap/wait.h"
+#include "wait.h"
 
 namespace judemap {
 namespace wait {

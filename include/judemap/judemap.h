@@ -1,6 +1,12 @@
 /* The C interface to the core: plain C, an opaque handle, error codes, no exceptions. C++ programs may prefer
  * segment.h, the class behind it.
  *
+ * Pointers: a null handle, and a null pointer for a result that is asked for, give JM_ERR_ARGUMENT, or 0 from a function
+ * that returns no status. Functions without a result do nothing.
+ *
+ * Fork: a child may read through the handles it has from its parent (jm_read, jm_read_into, their jm_try_ forms,
+ * jm_valid) and free them; anything else is JM_ERR_FORKED. It holds no lock, and its end is not the parent's.
+ *
  * Threads: every function may be called from any thread, with the one exception that jm_free must come last. Writes to
  * one handle are serialized inside. Of several handles on one shared segment, in one process or several, the first that
  * writes is the writer until it is retired or freed, or its process ends; the others get JM_ERR_WRITER_ACTIVE.
@@ -36,7 +42,9 @@ typedef enum jm_status {
   JM_ERR_READ_ONLY = 14,  /* a write to a segment that was opened with JM_READ_ONLY */
   JM_ERR_WRITER_ACTIVE = 15, /* another process, or another handle of this one, writes to the segment */
   JM_ERR_WRITER_DIED = 16,   /* the writing process died; in a read: in the middle of a commit */
-  JM_ERR_TIMEOUT = 17        /* nothing was committed in time */
+  JM_ERR_TIMEOUT = 17,       /* nothing was committed in time */
+  JM_ERR_FORKED = 18,        /* a forked child's copy of its parent's handle can be read, and nothing else */
+  JM_ERR_NO_PROC = 19        /* /proc is not there, by which a segment's file is named and opened anew */
 } jm_status;
 
 /* One segment, mapped into this process. */
@@ -57,12 +65,26 @@ typedef struct jm_tensor {
 #define JM_READ_ONLY 2u     /* jm_open: map without the right to write; waiting then polls */
 /* jm_create, jm_create_sealed: writers that don't wake readers (the Node addon) may write to it too: readers poll. */
 #define JM_FOREIGN_WRITERS 4u
+/* jm_create_sealed: the kernel refuses writing, and mapping for writing, to all but this handle, for ever. Readers open
+ * it with JM_READ_ONLY. */
+#define JM_SEAL_WRITES 8u
+
+/* How often a reading call tries by itself before it parks until a commit is over: looks at a sequence that is odd, and
+ * copies that a commit tore. */
+#define JM_BUSY_ATTEMPTS 256
+#define JM_TORN_ATTEMPTS 4
+/* For how long, in nanoseconds, a reading call gives way to a writer of its own handle that never pauses. Then it gets a
+ * turn between two commits. */
+#define JM_TURN_NANOSECONDS 10000000
 
 /* An English sentence for a status, never NULL, owned by the library. */
 const char* jm_strerror(int status);
 
 /* Bytes of one element of a type; 0 if it is unknown. */
 size_t jm_item_size(uint32_t dtype);
+
+/* Bytes of memory that the machine has; 0 if that can't be told. */
+uint64_t jm_physical_memory(void);
 
 /* Makes a segment for `capacity` bytes of tensor in memory private to this process. The handle belongs to the caller,
  * who gives it to jm_free. Errors: JM_ERR_CAPACITY, JM_ERR_SYSTEM (ENOMEM), JM_ERR_ARGUMENT. */
@@ -74,21 +96,43 @@ jm_status jm_new(uint64_t capacity, uint32_t flags, jm_segment** out);
  * (a platform that can't), ... */
 jm_status jm_create(const char* name, uint64_t capacity, uint32_t mode, uint32_t flags, jm_segment** out);
 
-/* Makes a segment without a name whose descriptor (jm_descriptor) can be passed to other processes, which can't shrink
- * it. Errors: those of jm_create but for the name's. */
+/* Makes a segment without a name whose descriptor (jm_descriptor) can be passed to other processes, which can't change
+ * its size. Its mode is 0600: a process of another user can use the descriptor that it is given, and not open the file
+ * anew. Errors: those of jm_create but for the name's. */
 jm_status jm_create_sealed(uint64_t capacity, uint32_t flags, jm_segment** out);
 
-/* Opens a segment by its name, also one that the Node addon wrote. *why, where `why` isn't NULL, gets a phrase for
- * JM_ERR_CORRUPT, owned by the library. Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is no segment; JM_ERR_SYSTEM with
- * ENOENT, EACCES, ... */
+/* Opens a segment by its name, also one that the Node addon wrote. The file is read before it is mapped. Memory is
+ * reserved for all of it, so that a file with holes can't fault its readers; JM_READ_ONLY, which can't reserve, refuses
+ * such a file. *why, where `why` isn't NULL, gets a phrase for
+ * JM_ERR_CORRUPT, owned by the library. Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is no segment; JM_ERR_CAPACITY if it is
+ * too large to be addressed; JM_ERR_SYSTEM with ENOENT, EACCES, ENOSPC, ... */
 jm_status jm_open(const char* name, uint32_t flags, jm_segment** out, const char** why);
 
-/* Opens the segment behind a descriptor, which stays the caller's. Errors: those of jm_open. */
+/* Opens the segment behind a descriptor, which stays the caller's, for what the descriptor is open for. To write, this
+ * process must have the right to open the file itself: the writer's lock takes an opening of its own. Errors: those of
+ * jm_open; JM_ERR_SYSTEM with EACCES. */
 jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, const char** why);
 
-/* A new descriptor of a shared segment's file, close-on-exec, for the caller to pass on and to close.
- * Errors: JM_ERR_ARGUMENT for a segment of jm_new; JM_ERR_CLOSED; JM_ERR_SYSTEM. */
-jm_status jm_descriptor(jm_segment* segment, int* out);
+/* A new descriptor of a shared segment's file, close-on-exec, for the caller to pass on and to close; open for reading,
+ * and if `writable` isn't 0 for writing. Errors: JM_ERR_ARGUMENT for a segment of jm_new; JM_ERR_CLOSED; JM_ERR_NO_PROC;
+ * JM_ERR_SYSTEM. */
+jm_status jm_descriptor(jm_segment* segment, int writable, int* out);
+
+/* The names of the segments on this machine that this process may read and that bear the mark of one (JM_MAGIC), in no
+ * order. No file is mapped, and only regular files are opened. POSIX record locks (fcntl's F_SETLK): the system drops
+ * those that a process has on a file when it closes any descriptor of that file. Files that this process has open when
+ * the list begins are therefore read through what is open. */
+typedef struct jm_list jm_list;
+
+/* Begins a list, the caller's, who gives it to jm_list_free. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with ENOSYS (a
+ * platform that can't), ENOMEM, ... */
+jm_status jm_list_new(jm_list** out);
+
+/* The next name, good until the next call with this list; NULL after the last. */
+const char* jm_list_next(jm_list* list);
+
+/* NULL is allowed. */
+void jm_list_free(jm_list* list);
 
 /* Takes a name away. Whoever has the segment open keeps it. Errors: JM_ERR_NAME; JM_ERR_SYSTEM with ENOENT, ... */
 jm_status jm_remove(const char* name);
@@ -107,22 +151,23 @@ void jm_free(jm_segment* segment);
 jm_status jm_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
                    uint64_t length);
 
-/* Commits a tensor whose every element is `value`, truncated toward zero for integers. Bool takes 0 and 1.
+/* Commits a tensor whose every element is `value`, truncated toward zero for integers. Of Bool, 0 is 0 and all else 1.
  * Errors: those of jm_write, and JM_ERR_RANGE where the type can't hold the value. */
 jm_status jm_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value);
 
 /* Starts a write in place: *data gets the address of *length bytes for the caller to fill (they hold the previous
  * tensor's bytes). Until jm_commit or jm_abort ends it, on any thread, readers are told that the segment is busy, and
  * other writers wait. The thread must not call a blocking function of the same segment in between.
- * Errors: those of jm_write. */
+ * Errors: those of jm_write, and JM_ERR_ARGUMENT for a null `data` or `length`. */
 jm_status jm_begin(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
                    uint64_t* length);
 
-/* Ends jm_begin: the tensor is there for readers. */
-void jm_commit(jm_segment* segment);
+/* Ends jm_begin: the tensor is there for readers. Errors: JM_ERR_ARGUMENT if none was begun. */
+jm_status jm_commit(jm_segment* segment);
 
-/* Ends jm_begin and gives the tensor up: readers get JM_ERR_EMPTY until the next commit. */
-void jm_abort(jm_segment* segment);
+/* Ends jm_begin and gives the tensor up: readers get JM_ERR_EMPTY until the next commit. Errors: JM_ERR_ARGUMENT if none
+ * was begun. */
+jm_status jm_abort(jm_segment* segment);
 
 /* A zero-copy snapshot: out->data points into the segment, and the next commit overwrites what is there. Ask jm_valid
  * after using it. Waits out a commit in progress. Errors: JM_ERR_EMPTY, JM_ERR_CORRUPT (*out has what the header says),
@@ -165,10 +210,15 @@ typedef enum jm_writer {
 } jm_writer;
 jm_writer jm_writer_state(const jm_segment* segment);
 
-/* How often a waiting reader looks at a segment whose writers don't wake it, in nanoseconds; 1 ms at first. */
+/* How often a waiting reader looks at a segment whose writers don't wake it, in nanoseconds; 1 ms at first. The nearest
+ * from 50 us to a day is taken. */
 void jm_set_poll(jm_segment* segment, int64_t nanoseconds);
 
-/* A parker waits for many segments at once, with a thread for 127 of them where the system can park one thread on
+/* How many threads copies and fills of 1 MiB and more may use, the caller's included; 1: only the caller's; 0, as at
+ * first: as many as the process has processors, 4 at most. Before the first use of the segment. */
+void jm_set_threads(jm_segment* segment, unsigned threads);
+
+/* A parker waits for many segments at once, with a thread for 32 of them where the system can park one thread on
  * several words (Linux 5.16), else with a thread for each. The threads are the parker's own, for callers that sleep in
  * a poller (epoll, libuv): it makes a descriptor readable. Or they are the caller's, in jm_parker_wait. */
 typedef struct jm_parker jm_parker;
@@ -179,19 +229,30 @@ typedef struct jm_parker jm_parker;
  * jm_parker_wait. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EMFILE, ENOSYS (a platform that can't), ... */
 jm_status jm_parker_new(jm_parker** out, int* descriptor);
 
-/* Watches a segment, once: when its sequence is no longer `seen`, or its writer died, the parker returns `token` (not
- * 0; one watch each), and the watch is over. The segment must not be freed before that, or before jm_unwatch. *lane,
- * where `lane` isn't NULL, gets the number of the thread that watches it: lanes are numbered from 0 as they are needed,
- * and stay. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
-jm_status jm_watch(jm_parker* parker, jm_segment* segment, uint64_t seen, uint64_t token, size_t* lane);
+/* A segment that a parker looks after, for as long as the watch is there. */
+typedef struct jm_watch jm_watch;
 
-/* Ends a watch. Nothing happens if it is over; its token may then still be returned. */
-void jm_unwatch(jm_parker* parker, uint64_t token);
+/* Has a parker look after a segment. `token`, not 0 and of one watch each, is what the parker returns when a wait of this
+ * watch is over. The segment must not be freed before the watch. *lane, where `lane` isn't NULL, gets the number of the
+ * thread that watches it: lanes are numbered from 0 as they are needed, and stay. The watch is the caller's, who gives it
+ * to jm_watch_free. Errors: JM_ERR_ARGUMENT; JM_ERR_FORKED; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
+jm_status jm_watch_new(jm_parker* parker, jm_segment* segment, uint64_t token, jm_watch** out, size_t* lane);
 
-/* The token of a watch that is over, or 0 if there is none. */
+/* Begins a wait: when the sequence is no longer `seen`, the segment's writer died, or the segment was retired, the parker
+ * returns the token, once. Errors: JM_ERR_BUSY if the sequence is another already, so that there is nothing to wait for;
+ * JM_ERR_CLOSED; JM_ERR_ARGUMENT. */
+jm_status jm_watch_arm(jm_watch* watch, uint64_t seen);
+
+/* Ends a wait. Nothing happens if it is over; its token may then still be returned. */
+void jm_watch_disarm(jm_watch* watch);
+
+/* Ends a watch, and frees it: its token is not returned from here on. NULL is allowed. */
+void jm_watch_free(jm_watch* watch);
+
+/* The token of a wait that is over, or 0 if there is none. */
 uint64_t jm_parker_next(jm_parker* parker);
 
-/* Parks the calling thread, the one of this lane, until a watch is over; stores up to `capacity` tokens, and returns
+/* Parks the calling thread, the one of this lane, until a wait is over; stores up to `capacity` tokens, and returns
  * how many. 0: jm_parker_stop was called, or there is no such lane. */
 size_t jm_parker_wait(jm_parker* parker, size_t lane, uint64_t* tokens, size_t capacity);
 
@@ -201,9 +262,18 @@ void jm_parker_stop(jm_parker* parker);
 /* How many threads the parker has, or needs: the number of its lanes. */
 size_t jm_parker_threads(jm_parker* parker);
 
-/* Frees the parker, and ends its own threads. No jm_parker_wait may be running. Watches that are left are forgotten.
+/* Frees the parker, and ends its own threads. No jm_parker_wait may be running, and no watch be left.
  * NULL is allowed. */
 void jm_parker_free(jm_parker* parker);
+
+/* What a handle's writer did. */
+typedef struct jm_stats {
+  uint64_t commits; /* that ended, failed updates included */
+  uint64_t wakes;   /* commits that found a reader parked, and woke it by a system call */
+} jm_stats;
+
+/* Fills *out. It costs the writer next to nothing. */
+void jm_get_stats(const jm_segment* segment, jm_stats* out);
 
 /* Bytes of tensor that the segment was made for. */
 uint64_t jm_capacity(const jm_segment* segment);
@@ -220,6 +290,44 @@ void jm_unpin(jm_segment* segment);
 
 /* Whether the segment is pinned. */
 int jm_is_pinned(const jm_segment* segment);
+
+/* ---- The protocol alone ---------------------------------------------------------------------------------------------
+ *
+ * For callers that have locks and waiting of their own, such as other languages' runtimes. They use these on a handle of
+ * jm_new, jm_create, ..., with the functions above that take a const handle, jm_try_..., jm_set_..., jm_watch_... and
+ * jm_free, and no others. protocol.h says what must not run beside what. Errors are those of the functions above that
+ * have the same name behind jm_. */
+
+/* Becomes the segment's writer, as every function that writes does by itself. */
+jm_status jm_protocol_attach(jm_segment* segment);
+jm_status jm_protocol_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                            const uint8_t* data, uint64_t length);
+jm_status jm_protocol_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value);
+jm_status jm_protocol_begin(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                            uint64_t* length);
+jm_status jm_protocol_commit(jm_segment* segment);
+jm_status jm_protocol_abort(jm_segment* segment);
+
+/* Blocks the thread until the sequence is no longer `seen`, jm_protocol_wake is called, `timeout` nanoseconds have passed
+ * (negative: no matter), or it is time to look up; the caller then looks, and calls again. Errors: JM_ERR_WRITER_DIED if
+ * the writer died and the sequence is still `seen`; JM_ERR_CLOSED; JM_ERR_FORKED. */
+jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout);
+
+/* Wakes the threads that are parked on this segment, of all processes. */
+void jm_protocol_wake(jm_segment* segment);
+
+jm_status jm_protocol_descriptor(jm_segment* segment, int writable, int* out);
+
+/* Ends the handle for other processes: gives back the right to write and the descriptors, and wakes whoever is parked on
+ * it. jm_protocol_retire then gives the memory back, as jm_retire does. */
+void jm_protocol_close(jm_segment* segment);
+jm_status jm_protocol_retire(jm_segment* segment);
+
+jm_status jm_protocol_pin(jm_segment* segment);
+void jm_protocol_unpin(jm_segment* segment);
+
+/* The bytes that a tensor takes. Errors: JM_ERR_DTYPE; JM_ERR_SHAPE; JM_ERR_ARGUMENT. */
+jm_status jm_tensor_bytes(const uint64_t* shape, uint32_t ndim, uint32_t dtype, uint64_t* bytes);
 
 #ifdef __cplusplus
 }

@@ -8,58 +8,61 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
-#include "judemap/segment.h"
-#include "judemap/wait.h"
+#include "judemap/protocol.h"
 
 namespace judemap {
 
 class Parker {
+ private:
+  struct Lane;
+
  public:
-  Parker() = default;
+  Parker();
   ~Parker();
   Parker(const Parker&) = delete;
   Parker& operator=(const Parker&) = delete;
 
+  // One segment that a parker looks after. Its lane's mutex guards all but what is fixed.
+  class Watch {
+    friend class Parker;
+    Parker* parker = nullptr;  // fixed, as the next three
+    Protocol* protocol = nullptr;
+    std::uint64_t token = 0;
+    Lane* lane = nullptr;
+    bool listed = false;      // the lane parks on it, and it is announced
+    bool wanted = false;      // somebody waits: the token is to be delivered
+    std::uint64_t seen = 0;   // the sequence that the lane takes for known
+    std::uint64_t known = 0;  // the sequence that who waits has seen
+  };
+
   jm_status create(int* descriptor) noexcept;
-  jm_status watch(Segment* segment, std::uint64_t seen, std::uint64_t token, std::size_t* lane) noexcept;
-  void unwatch(std::uint64_t token) noexcept;
+  // Fills a new watch, the caller's, who frees it after remove().
+  jm_status add(Protocol* protocol, std::uint64_t token, Watch* watch, std::size_t* lane) noexcept;
+  static jm_status arm(Watch* watch, std::uint64_t seen) noexcept;
+  static void disarm(Watch* watch) noexcept;
+  static void remove(Watch* watch) noexcept;
   std::uint64_t next() noexcept;
   std::size_t wait(std::size_t lane, std::uint64_t* tokens, std::size_t capacity) noexcept;
   void stop() noexcept;
   std::size_t threads() noexcept;
 
  private:
-  struct Watch {
-    Segment* segment;
-    std::uint64_t seen;
-    std::uint64_t token;
-  };
-
-  // What one thread watches: as many words as the system lets a thread park on, one of them the lane's own.
-  struct Lane {
-    std::vector<Watch> watches;
-    std::atomic<std::uint32_t> changed{0};  // the word by which the thread hears of changes in `watches`
-    std::vector<wait::Word> words;          // what the thread is parked on; the thread's
-    std::thread thread;                     // the parker's own, if it has threads of its own
-  };
-
   void run(Lane& lane) noexcept;
-  // Makes the lane's thread look at its watches anew.
+  // Makes the lane's thread look at its watches anew. The caller holds the lane's mutex.
   static void kick(Lane& lane) noexcept;
-  // Takes out the watches that are over, and returns how long the others may sleep.
-  std::int64_t look(Lane& lane) noexcept;
+  // Delivers the tokens of watches whose wait is over, and returns how long the others may sleep.
+  static std::int64_t look(Lane& lane) noexcept;
   // Parks on what is left. Lets the mutex go meanwhile.
   static void park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& hold) noexcept;
-  std::size_t take(std::uint64_t* tokens, std::size_t capacity) noexcept;
+  static void drop(Watch& watch) noexcept;
 
-  std::mutex mutex_;  // guards everything below
+  std::mutex mutex_;  // guards the number of lanes, and of watches in each; taken before a lane's
   std::vector<std::unique_ptr<Lane>> lanes_;
-  std::vector<std::uint64_t> over_;  // tokens of watches that are over, and that nobody has asked for
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
   int event_ = -1;  // the caller's, who closes it
+  std::uint32_t generation_ = 0;
 };
 
 }  // namespace judemap

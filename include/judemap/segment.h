@@ -1,4 +1,5 @@
-// A segment as a C++ class: the core itself. judemap.h wraps it for C; its comments on errors hold here too.
+// A segment for C++ callers: the protocol with locks between threads, and calls that wait. judemap.h is the same for C;
+// its comments on arguments and errors hold here too.
 //
 //   judemap::Segment segment;
 //   if (segment.create(1 << 20) != JM_OK) ...
@@ -16,40 +17,12 @@
 #include <mutex>
 
 #include "judemap/judemap.h"
-#include "judemap/seqlock.h"
+#include "judemap/protocol.h"
 
 namespace judemap {
 
-// Bytes of one element; 0 for an unknown type.
-constexpr std::size_t item_size(std::uint32_t dtype) noexcept {
-  switch (dtype) {
-    case JM_FLOAT32:
-    case JM_INT32:
-      return 4;
-    case JM_FLOAT64:
-    case JM_INT64:
-      return 8;
-    case JM_UINT16:
-    case JM_INT16:
-      return 2;
-    case JM_UINT8:
-    case JM_INT8:
-    case JM_BOOL:
-      return 1;
-  }
-  return 0;
-}
-
-// The product of the dimensions times the item size, in bytes. False if it overflows 64 bits. A dimension of 0 makes
-// it 0, whatever the others are.
-bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept;
-
-// The field of `metadata` that can't be true in a segment of this capacity, or nullptr. Another process may have
-// written the header: nothing is derived from metadata before this has passed it.
-const char* corrupt_field(const Metadata& metadata, std::uint64_t capacity) noexcept;
-
-// A lock that is handed over in the order of asking, and may be released by another thread than took it (an update
-// begun on one thread can be ended on another). Fair, because it is where readers go when a writer never pauses.
+// The lock between the writers of one handle, handed over in the order of asking. It may be released by another thread
+// than took it: an update begun on one thread can be ended on another.
 class TicketLock {
  public:
   void lock() noexcept;
@@ -64,22 +37,27 @@ class TicketLock {
 
 class Segment {
  public:
-  Segment() = default;
-  ~Segment();
-  Segment(const Segment&) = delete;
-  Segment& operator=(const Segment&) = delete;
-
   // Each makes or opens the segment. Once per object: JM_ERR_ARGUMENT after that.
-  jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept;
+  jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept {
+    return protocol_.create(capacity, flags);
+  }
   jm_status create(const char* name, std::uint64_t capacity, std::uint32_t mode = 0600,
-                   std::uint32_t flags = 0) noexcept;
-  jm_status create_sealed(std::uint64_t capacity, std::uint32_t flags = 0) noexcept;
-  jm_status open(const char* name, std::uint32_t flags = 0, const char** why = nullptr) noexcept;
-  jm_status open(int descriptor, std::uint32_t flags = 0, const char** why = nullptr) noexcept;
-  static jm_status remove(const char* name) noexcept;
+                   std::uint32_t flags = 0) noexcept {
+    return protocol_.create(name, capacity, mode, flags);
+  }
+  jm_status create_sealed(std::uint64_t capacity, std::uint32_t flags = 0) noexcept {
+    return protocol_.create_sealed(capacity, flags);
+  }
+  jm_status open(const char* name, std::uint32_t flags = 0, const char** why = nullptr) noexcept {
+    return protocol_.open(name, flags, why);
+  }
+  jm_status open(int descriptor, std::uint32_t flags = 0, const char** why = nullptr) noexcept {
+    return protocol_.open(descriptor, flags, why);
+  }
+  static jm_status remove(const char* name) noexcept { return Protocol::remove(name); }
 
   // A new descriptor of the segment's file, the caller's.
-  jm_status descriptor(int* out) noexcept;
+  jm_status descriptor(bool writable, int* out) noexcept;
 
   jm_status retire() noexcept;
 
@@ -88,93 +66,47 @@ class Segment {
   jm_status fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept;
   jm_status begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
                   std::uint64_t* length) noexcept;
-  void commit() noexcept;
-  void abort() noexcept;
+  jm_status commit() noexcept;
+  jm_status abort() noexcept;
 
   jm_status read(jm_tensor* out) noexcept;
   jm_status next(std::uint64_t after, std::int64_t timeout, jm_tensor* out) noexcept;
-  jm_status try_read(jm_tensor* out) const noexcept;
-  bool valid(const jm_tensor& tensor) const noexcept { return unchanged(*header_, tensor.version); }
+  jm_status try_read(jm_tensor* out) const noexcept { return protocol_.try_read(out); }
+  bool valid(const jm_tensor& tensor) const noexcept { return protocol_.valid(tensor); }
   jm_status read_into(void* buffer, std::uint64_t size, jm_tensor* out) noexcept;
-  jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
+  jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept {
+    return protocol_.try_read_into(buffer, size, out);
+  }
 
-  jm_writer writer() const noexcept;
-  // Whether writer() is JM_WRITER_DIED, and cheap where it is not.
-  bool writer_died() const noexcept;
+  jm_writer writer() const noexcept { return protocol_.writer(); }
+  void set_poll(std::int64_t nanoseconds) noexcept { protocol_.set_poll(nanoseconds); }
 
-  // For a thread that is about to park on the sequence. announce() makes every writer that can wake it; the thread must
-  // look at the sequence after it, and call conceal() when it is done. nap() is how long it may sleep, in nanoseconds,
-  // until it must look again at sequence and writer_died().
-  void announce() noexcept;
-  void conceal() noexcept;
-  std::int64_t nap() const noexcept;
-  void set_poll(std::int64_t nanoseconds) noexcept { poll_.store(nanoseconds, std::memory_order_relaxed); }
-
-  std::uint64_t version() const noexcept { return header_->sequence.load(std::memory_order_acquire); }
-  std::uint64_t capacity() const noexcept { return capacity_; }
-  jm_header* header() const noexcept { return header_; }
+  std::uint64_t version() const noexcept { return protocol_.version(); }
+  std::uint64_t capacity() const noexcept { return protocol_.capacity(); }
+  jm_header* header() const noexcept { return protocol_.header(); }
 
   jm_status pin() noexcept;
   void unpin() noexcept;
   bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
 
+  // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
+  Protocol& protocol() noexcept { return protocol_; }
+  const Protocol& protocol() const noexcept { return protocol_; }
+
  private:
-  // Checks a tensor to be written against the type table and the capacity.
-  jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
-                     Metadata* metadata) const noexcept;
-  // Takes the writer's locks and opens a commit; commit() ends it.
-  jm_status open_commit(const Metadata& metadata) noexcept;
-  // Becomes the writer of a shared segment, and puts right what one that died left behind.
-  jm_status attach_writer() noexcept;
-  // Whether this sequence, or the block, is as only a writer that holds the lock, or one that died, leaves it.
-  bool left_behind(std::uint64_t sequence) const noexcept;
-  // Wakes the parked readers of all processes. Called with the writer's lock.
-  void wake_waiters() noexcept;
-  // Takes readers of this handle out of the header's count of waiters.
-  void uncount(std::uint32_t readers) noexcept;
-
-  // Maps a new file, writes its block and gives it its name (nullptr: none), or maps an existing one and checks it.
-  // Closes the descriptor if it fails.
-  jm_status adopt_new(int descriptor, const char* name, std::size_t size, std::uint64_t capacity,
-                      std::uint32_t flags) noexcept;
-  jm_status adopt(int descriptor, bool writable, const char** why) noexcept;
-
-  template <class Copy>
-  jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
+  template <class Commit>
+  jm_status locked(Commit&& commit) noexcept;
+  template <class End>
+  jm_status end(End&& end) noexcept;
   template <class Try>
   jm_status until_stable(jm_tensor* out, Try&& attempt) noexcept;
-  // Parks once, until the sequence is no longer `seen` or some time has passed.
-  jm_status park(std::uint64_t seen, std::int64_t timeout) noexcept;
 
-  std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
-
-  jm_header* header_ = nullptr;
-  std::uint64_t capacity_ = 0;  // bytes of tensor; this mapping's own bound
-  std::size_t mapped_ = 0;      // bytes of the mapping, whole pages
-
-  // What the segment is; fixed once it is made.
-  bool shared_ = false;         // a mapping of a file; else private memory
-  bool writable_ = true;        // mapped with the right to write
-  bool counts_waiters_ = true;  // the header's word for parked readers is ours to use: not in the Node addon's segments
-  bool writers_wake_ = true;    // all writers are this code, which wakes readers and takes the lock
-  std::atomic<std::int64_t> poll_{1'000'000};
-
-  std::atomic<bool> retired_{false};
+  Protocol protocol_;
+  TicketLock writer_;  // held from begin to commit
+  std::mutex state_;   // orders the handle's end with what an ended one can't do
   std::atomic<bool> pinned_{false};
-  std::atomic<bool> attached_{false};  // this handle has the lock that makes it the one writer among processes
-
-  mutable std::mutex state_;            // orders retire with what a retired segment can't do; guards these:
-  int descriptor_ = -1;                 // of a shared segment; carries the writer's lock
-  std::uint32_t announced_ = 0;         // what this handle has added to the header's waiters
-  mutable std::uint64_t odd_ = 0;       // an odd sequence that was seen with no writer at hand, and
-  mutable std::int64_t odd_since_ = 0;  // when first, in nanoseconds
-
-  TicketLock writer_;             // held from begin to commit; guards the rest
-  std::uint64_t committing_ = 0;  // the version of the commit in progress
-  // Since when, and in how many commits, the header counted this many waiters and none was there.
-  std::uint32_t absent_ = 0;
-  std::uint32_t absent_commits_ = 0;
-  std::int64_t absent_since_ = 0;
+  std::atomic<bool> begun_{false};  // between begin, and commit or abort
+  bool retired_ = false;            // guarded by both locks
 };
 
 }  // namespace judemap

@@ -20,19 +20,9 @@
 #define JUDEMAP_SEQLOCK_H
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "judemap/layout.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define JM_THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define JM_THREAD_SANITIZER 1
-#endif
-#endif
 
 namespace judemap {
 
@@ -111,31 +101,6 @@ template <class Header>
 bool unchanged(const Header& header, std::uint64_t version) noexcept {
   fence(header, std::memory_order_acquire);  // R2: the caller's loads of the payload come before the load below
   return header.sequence.load(std::memory_order_relaxed) == version;
-}
-
-// Copies `size` bytes of payload between a segment and private memory. The ranges may overlap: a caller may write a
-// view of the segment back to it.
-//
-// This copy races with the writer by design: a torn result is found by the sequence and thrown away. In C++17 a race
-// on plain bytes is undefined, and the relaxed atomic copy that would be defined (proposed as P1478, "Byte-wise atomic
-// memcpy") does not exist yet. Copying word by word with relaxed atomics is defined, and at 27 GB/s against memmove's
-// 42 to 92 GB/s (4 KiB to 8 MiB, in cache) not an option for the hot path. So this is the one function that steps
-// outside the model: memmove is a call that the compiler can't look into, and the fences on both sides of it order its
-// loads and stores on the machine. ThreadSanitizer gets the defined form, so that what it says of the rest is true.
-inline void copy_payload(void* destination, const void* source, std::size_t size) noexcept {
-#ifdef JM_THREAD_SANITIZER
-  auto* to = static_cast<unsigned char*>(destination);
-  auto* from = static_cast<const unsigned char*>(source);
-  const bool words = (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 8 == 0;
-  std::size_t i = 0;  // upwards: right for ranges that overlap with the destination first
-  for (; words && i + 8 <= size; i += 8) {
-    const auto word = __atomic_load_n(reinterpret_cast<const std::uint64_t*>(from + i), __ATOMIC_RELAXED);
-    __atomic_store_n(reinterpret_cast<std::uint64_t*>(to + i), word, __ATOMIC_RELAXED);
-  }
-  for (; i < size; ++i) __atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
-#else
-  std::memmove(destination, source, size);
-#endif
 }
 
 }  // namespace judemap

@@ -4,6 +4,7 @@
 #define JUDEMAP_MEMORY_H
 
 #include <cstddef>
+#include <cstdint>
 
 namespace judemap {
 namespace memory {
@@ -11,10 +12,15 @@ namespace memory {
 // Bytes of one page: sizes are rounded up to it.
 std::size_t page_size() noexcept;
 
+// Bytes of memory that the machine has; 0 if that can't be told.
+std::uint64_t physical() noexcept;
+
 // Maps `size` bytes of zeroed memory that this process alone has, huge pages advised on demand.
 int map_private(std::size_t size, bool huge_pages, void** base) noexcept;
 
 // Replaces a mapping, in one step for concurrent readers, by one that reads as zeros and has no memory behind it.
+// The first page, the header's, can still be written to: a thread that is about to park, or was, may count itself in or
+// out there.
 // Windows can't do that in one step, and keeps the commit charge instead: see memory_windows.cc.
 int retire(void* base, std::size_t size) noexcept;
 

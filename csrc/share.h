@@ -1,0 +1,92 @@
+// What the core asks of the system to share a segment between processes. One source file per platform implements it:
+// csrc/share_*.cc, the only files that know where named segments lie. Every int returned is 0 or an errno value; ENOSYS
+// where the platform can't do it, and kNoProc where it can't for want of /proc. Descriptors are close-on-exec.
+#ifndef JUDEMAP_SHARE_H
+#define JUDEMAP_SHARE_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include "fork.h"
+
+namespace judemap {
+namespace share {
+
+// Not an errno value of any system: /proc, by which a descriptor's file is opened anew and named, is not there.
+constexpr int kNoProc = -1;
+
+constexpr std::size_t kMostNameBytes = 255;
+
+// A file for a segment of `size` bytes that has no name yet: a creator that dies before it gives the name leaves
+// nothing behind, and nobody can open a half-made segment. No memory is reserved yet.
+int make(std::uint64_t size, unsigned mode, int* descriptor) noexcept;
+
+// Gives the file of make() its name. EEXIST if that is taken.
+int publish(int descriptor, const char* name) noexcept;
+
+// A file of mode 0600 that never gets a name. seal() then has the kernel refuse that anybody changes its size under its
+// readers, and, if `writes`, that anybody but who has mapped it already ever writes to it.
+int make_nameless(std::uint64_t size, int* descriptor) noexcept;
+int seal(int descriptor, bool writes) noexcept;
+
+int open(const char* name, bool writable, int* descriptor) noexcept;
+int remove(const char* name) noexcept;
+
+// The same opening of the file behind another descriptor. EACCES if it is not open for what is asked.
+int duplicate(int descriptor, bool writable, int* out) noexcept;
+
+// Another opening of the file, where this process may, else the same.
+int reopen(int descriptor, bool writable, int* out) noexcept;
+
+// The file's size in bytes, 0 if it is no regular file; and whether memory is reserved for all of it: a page without
+// memory is made when it is looked at through a mapping, and that is a SIGBUS when there is no room.
+int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept;
+
+// Reserves memory for `bytes` of the file. ENOSPC, at once where it is plain that there is no room.
+int reserve(int descriptor, std::uint64_t bytes) noexcept;
+
+// Reads the file's first bytes, without mapping it. EIO if it has fewer.
+int read(int descriptor, void* buffer, std::size_t bytes) noexcept;
+
+int map(int descriptor, std::size_t size, bool writable, void** base) noexcept;
+void close(int descriptor) noexcept;
+
+// The writer's lock, on a byte of the file. The kernel drops it when the process dies: it belongs to an opening of the
+// file that is the lock's alone, which nothing maps (a mapping keeps its file open), and which a forked child closes.
+class WriterLock {
+ public:
+  // Takes the lock of the file behind a descriptor. EAGAIN if another opening of the file has it.
+  int take(int descriptor) noexcept;
+  // Gives it back, by unlocking: a child between fork and exec has the descriptor too, and would keep it.
+  void give() noexcept;
+
+ private:
+  fork::Descriptor file_;
+};
+
+// Whether a writer has the lock: another opening of the file than this descriptor's. Who has locked the byte only for
+// reading, as anybody may who may read the file, is no writer.
+int writer_locked(int descriptor, bool* locked) noexcept;
+
+// The names of the files that could be segments.
+class Names {
+ public:
+  Names() = default;
+  ~Names();
+  Names(const Names&) = delete;
+  Names& operator=(const Names&) = delete;
+
+  int open() noexcept;
+  // The next name, and the first bytes of its file; nullptr after the last. It maps nothing, opens only regular files of
+  // more than `bytes` bytes that this process may read, and skips the others. Where this process has the file open
+  // already it reads through that descriptor: to open and close it would drop the POSIX locks that the process has on it.
+  const char* next(void* buffer, std::size_t bytes) noexcept;
+
+ private:
+  void* folder_ = nullptr;
+};
+
+}  // namespace share
+}  // namespace judemap
+
+#endif  // JUDEMAP_SHARE_H

@@ -1,0 +1,411 @@
+package judemap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// Read returns a view of the tensor, without a copy, a system call or an allocation. It waits out a commit in
+// progress.
+//
+// Errors: [ErrEmpty] if there is none; [ErrCorrupt], naming the field, if the header can't be true; [ErrWriterDied],
+// within 100 ms, if the writing process died in the middle of a commit; [ErrClosed].
+func (s *Segment) Read() (t Tensor, err error) {
+	err = s.read(context.Background(), &t)
+	return t, err
+}
+
+func (s *Segment) read(ctx context.Context, t *Tensor) error {
+	for range busyAttempts {
+		if err := s.tryRead(t); err != ErrBusy {
+			return err
+		}
+	}
+	return s.outwait(ctx, func() error { return s.tryRead(t) })
+}
+
+// TryRead is [Segment.Read], but returns [ErrBusy] in place of waiting.
+func (s *Segment) TryRead() (t Tensor, err error) {
+	err = s.tryRead(&t)
+	return t, err
+}
+
+// tryRead makes one attempt at a view. It is the mirror of the core's Protocol::try_read, in Go because a call into C
+// costs more than all of it; what it does not take at once it leaves to that. Go has no read fence, so that every word
+// of the header is loaded with sync/atomic, whose loads never move behind a later one; the first load of sequence pairs
+// with the end of a commit and the second with its beginning (include/judemap/seqlock.h).
+func (s *Segment) tryRead(t *Tensor) error {
+	if !s.open.Load() {
+		return ErrClosed
+	}
+	h := s.mapping.header
+	version := load64(&h.sequence)
+	if version&1 != 0 {
+		return ErrBusy
+	}
+	ndim, dtype := load32(&h.ndim), DType(load32(&h.dtype))
+	size := uint64(dtype.Size())
+	bytes, overflow := size, uint64(0)
+	for i := range min(ndim, MaxDims) {
+		n := load64(&h.shape[i])
+		t.shape[i] = int(n)
+		hi, lo := bits.Mul64(bytes, n)
+		bytes, overflow = lo, overflow|hi|n>>(bits.UintSize-1)
+	}
+	length := load64(&h.byte_length)
+	if load64(&h.sequence) != version {
+		return ErrBusy
+	}
+	if version == 0 || ndim > MaxDims || size == 0 || overflow != 0 || bytes != length || length > uint64(s.capacity) {
+		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
+		return s.tryReadSlowly(t)
+	}
+	t.version, t.ndim, t.dtype = version, int32(ndim), dtype
+	s.view(t, length)
+	return nil
+}
+
+// view makes t a view of length bytes.
+func (s *Segment) view(t *Tensor, length uint64) {
+	t.data = unsafe.Add(unsafe.Pointer(s.mapping.header), DataOffset)
+	t.length = int(length)
+	t.mapping = s.mapping // also keeps the range mapped up to here
+}
+
+// tryReadSlowly is tryRead by the core, with all that it checks.
+func (s *Segment) tryReadSlowly(t *Tensor) error {
+	var m metadata
+	field, err := s.mapping.core.tryRead(&m)
+	runtime.KeepAlive(s.mapping)
+	*t = Tensor{version: m.version} // Next parks on it when there is no tensor
+	if err != nil {
+		return s.readError(err, field, &m)
+	}
+	if !t.set(&m) {
+		return tooLarge(&m)
+	}
+	s.view(t, m.byteLength)
+	return nil
+}
+
+// readError adds to an error of the core what it was about.
+func (s *Segment) readError(err error, field string, m *metadata) error {
+	if err != ErrCorrupt {
+		return err
+	}
+	shape := append([]uint64(nil), m.shape[:min(m.ndim, MaxDims)]...)
+	switch field {
+	case "ndim":
+		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, m.ndim, MaxDims)
+	case "dtype":
+		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(m.dtype))
+	case "shape":
+		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, shape, m.dtype)
+	}
+	return fmt.Errorf("%w: byte_length is %d, which shape %v of %v does not take, or the segment's %d bytes can't hold",
+		ErrCorrupt, m.byteLength, shape, m.dtype, s.capacity)
+}
+
+// tooLarge is for shapes that an int of this machine can't hold.
+func tooLarge(m *metadata) error {
+	return fmt.Errorf("%w: shape %v has a dimension that an int of this machine can't hold", ErrCapacity,
+		append([]uint64(nil), m.shape[:m.ndim]...))
+}
+
+func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
+func load64[T ~uint64](p *T) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
+
+func (s *Segment) sequence() uint64 { return load64(&s.mapping.header.sequence) }
+
+// outwait makes attempts until one of them does not find a commit in progress, and parks while there is one. A writer
+// goes before readers. One of this process that leaves no time for an attempt has to let one in after a while; one of
+// another process can't be asked to.
+func (s *Segment) outwait(ctx context.Context, attempt func() error) error {
+	turn := time.Now().Add(turnAfter)
+	for {
+		seen := s.sequence()
+		err := ErrBusy
+		if seen&1 == 0 {
+			err = attempt()
+		}
+		if err != ErrBusy {
+			return err
+		}
+		s.counters.retries.Add(1)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		wait := time.Duration(-1)
+		if s.attached.Load() {
+			if wait = time.Until(turn); wait <= 0 {
+				return s.takeTurn(ctx, attempt)
+			}
+		}
+		if seen&1 != 0 {
+			if err := s.park(ctx, seen, wait); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// takeTurn makes an attempt where no writer of this process can be in a commit: between two writes.
+func (s *Segment) takeTurn(ctx context.Context, attempt func() error) error {
+	s.outrun.Add(1)
+	defer s.outrun.Add(-1)
+	// Who writes hands writing over when it ends. The ticker is for when nobody does any more.
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !s.writing.TryLock() {
+		select {
+		case <-s.turn:
+		case <-again.C:
+			continue
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		break
+	}
+	defer func() { // without handing over again: the next write comes first
+		s.writing.Unlock()
+		if !s.open.Load() {
+			s.finish()
+		}
+	}()
+	if !s.open.Load() {
+		return ErrClosed
+	}
+	if err := attempt(); err != ErrBusy {
+		return err
+	}
+	return fmt.Errorf("%w: sequence is %d, and no commit is in progress", ErrCorrupt, s.sequence())
+}
+
+// ReadCopy returns a copy of the tensor, which is never torn. It waits out commits in progress. A writer of this process
+// that never pauses gives way after some 10 ms; writers of other processes are tried again until they leave the time for
+// a copy, or ctx ends.
+//
+// Errors: those of [Segment.Read], ctx.Err(), and [ErrCapacity] if the tensor is larger than [WithMaxBytes] says.
+func (s *Segment) ReadCopy(ctx context.Context) (Tensor, error) {
+	var buf []byte
+	for {
+		var t Tensor
+		if err := s.read(ctx, &t); err != nil {
+			return Tensor{}, err
+		}
+		if t.length > s.maxBytes {
+			return Tensor{}, fmt.Errorf("%w: the tensor has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity,
+				t.length, s.maxBytes)
+		}
+		if buf == nil || t.length > len(buf) {
+			buf = make([]byte, t.length)
+		}
+		// The tensor may have grown since: then once more, with its new size.
+		if t, err := s.readInto(ctx, buf); err != errShortBuffer {
+			return t, err
+		}
+	}
+}
+
+// ReadInto is [Segment.ReadCopy] into dst, without an allocation. The Tensor's data is the front of dst. If dst is too
+// small, the error wraps io.ErrShortBuffer. After an error the bytes of dst are unspecified.
+func (s *Segment) ReadInto(dst []byte) (Tensor, error) {
+	t, err := s.readInto(context.Background(), dst)
+	if err == errShortBuffer {
+		return Tensor{}, s.shortBuffer(len(dst))
+	}
+	return t, err
+}
+
+func (s *Segment) readInto(ctx context.Context, dst []byte) (t Tensor, err error) {
+	for i, torn := 0, 0; i < busyAttempts && torn < tornAttempts; i++ {
+		if !s.open.Load() {
+			return t, ErrClosed
+		}
+		if s.sequence()&1 != 0 {
+			continue
+		}
+		if err = s.tryReadInto(dst, &t); err != ErrBusy {
+			return t, err
+		}
+		torn++
+	}
+	err = s.outwait(ctx, func() error { return s.tryReadInto(dst, &t) })
+	return t, err
+}
+
+// tryReadInto makes one attempt at a copy.
+func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
+	var m metadata
+	field, err := s.mapping.core.tryReadInto(dst, &m)
+	runtime.KeepAlive(s.mapping)
+	t.version = m.version
+	if err != nil {
+		return s.readError(err, field, &m)
+	}
+	if !t.set(&m) {
+		return tooLarge(&m)
+	}
+	t.data = unsafe.Pointer(unsafe.SliceData(dst))
+	t.length = int(m.byteLength)
+	s.counters.reads.add()
+	return nil
+}
+
+// errShortBuffer is io.ErrShortBuffer, until the numbers are added.
+var errShortBuffer = io.ErrShortBuffer
+
+func (s *Segment) shortBuffer(size int) error {
+	t, err := s.Read()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("judemap: the tensor has %d bytes, and dst %d: %w", t.length, size, io.ErrShortBuffer)
+}
+
+// viewsInPlace is how often View looks in place before it makes a copy.
+const viewsInPlace = 8
+
+// scratch has Tensors whose shapes View passes on.
+var scratch = sync.Pool{New: func() any { return new(Tensor) }}
+
+// View calls use with the tensor's elements until one call has seen a whole tensor, and returns that call's error. use
+// gets them in place, without a copy, and may be called again, with another tensor, if a commit came in between: it must
+// not keep the slices, must not write to them, and what it produced counts only when View returns. Where a writer is so
+// quick that use is always too late, it gets a copy in the end.
+//
+// Errors: those of [Segment.ReadCopy]; [ErrDType] if T is another type than the tensor's; use's.
+func View[T Element](ctx context.Context, s *Segment, use func(shape []int, data []T) error) error {
+	t := scratch.Get().(*Tensor)
+	defer func() {
+		*t = Tensor{}
+		scratch.Put(t)
+	}()
+	for range viewsInPlace {
+		if err := s.read(ctx, t); err != nil {
+			return err
+		}
+		err := viewOnce(t, use)
+		if t.Valid() {
+			s.counters.reads.add()
+			return err
+		}
+		s.counters.retries.Add(1)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if *t, err = s.ReadCopy(ctx); err != nil {
+		return err
+	}
+	return viewOnce(t, use)
+}
+
+func viewOnce[T Element](t *Tensor, use func(shape []int, data []T) error) error {
+	data, err := Slice[T](t)
+	if err != nil {
+		return err
+	}
+	return use(t.Shape(), data)
+}
+
+// ReadWait is [Segment.Read], but parks until something is committed in place of returning [ErrEmpty]. The end of ctx
+// gives ctx.Err(), and Close gives [ErrClosed].
+//
+// The death of the writing process gives [ErrWriterDied], within 100 ms, once there is nothing newer to read; so does
+// every call that would park from then on, until another process writes. A reader that wants to wait for that one tries
+// again after a while. A writer that closes its Segment did not die: readers wait for the next.
+func (s *Segment) ReadWait(ctx context.Context) (Tensor, error) {
+	return s.Next(ctx, 0)
+}
+
+// ReadCopyWait is [Segment.ReadWait] for [Segment.ReadCopy].
+func (s *Segment) ReadCopyWait(ctx context.Context) (Tensor, error) {
+	for {
+		if _, err := s.Next(ctx, 0); err != nil {
+			return Tensor{}, err
+		}
+		// An Update may give up in between, and leave nothing to copy.
+		if t, err := s.ReadCopy(ctx); err != ErrEmpty {
+			return t, err
+		}
+	}
+}
+
+// Next returns a view of the newest tensor whose version is above after, and parks until there is one: with the
+// version of the tensor last seen it gives the next one, and it skips what was overwritten meanwhile. Errors are those
+// of [Segment.ReadWait].
+func (s *Segment) Next(ctx context.Context, after uint64) (Tensor, error) {
+	if err := ctx.Err(); err != nil {
+		return Tensor{}, err
+	}
+	for {
+		var t Tensor
+		err := s.read(ctx, &t)
+		if err == nil && t.version > after {
+			s.counters.reads.add()
+			return t, nil
+		}
+		if err != nil && err != ErrEmpty {
+			return Tensor{}, err
+		}
+		if err := s.park(ctx, t.version, -1); err != nil {
+			return Tensor{}, err
+		}
+	}
+}
+
+// NextInto is [Segment.Next] for [Segment.ReadInto]: it copies the tensor into dst, and allocates nothing unless it has
+// to park. Errors: those of both.
+func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (Tensor, error) {
+	if err := ctx.Err(); err != nil {
+		return Tensor{}, err
+	}
+	for {
+		if !s.open.Load() {
+			return Tensor{}, ErrClosed
+		}
+		seen := s.sequence() // odd: a commit is in progress, behind the tensor of the number below
+		if seen&^1 > after {
+			t, err := s.readInto(ctx, dst)
+			switch {
+			case err == nil && t.version > after:
+				return t, nil
+			case err == errShortBuffer:
+				return Tensor{}, s.shortBuffer(len(dst))
+			case err != nil && !errors.Is(err, ErrEmpty):
+				return Tensor{}, err
+			}
+			seen = t.version
+		}
+		if err := s.park(ctx, seen, -1); err != nil {
+			return Tensor{}, err
+		}
+	}
+}
+
+// Frames returns the tensors committed from now on, as views. A consumer that is slower than the writer gets the
+// newest each time and misses those in between; [Tensor.Valid] says whether a view outlived its use. The first error,
+// such as the end of ctx, [ErrClosed] or [ErrWriterDied], is the last pair.
+func (s *Segment) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
+	after := s.Version() &^ 1 // a commit in progress is one from now on
+	return func(yield func(Tensor, error) bool) {
+		for after := after; ; {
+			t, err := s.Next(ctx, after)
+			if !yield(t, err) || err != nil {
+				return
+			}
+			after = t.version
+		}
+	}
+}
