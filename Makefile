@@ -1,7 +1,7 @@
 # make run    the demo: a camera's frames through a segment, from one producer to several consumers
 # make test   all tests, Go and C++
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
-# make bench  measurements beside the limits of the machine
+# make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make fmt    format all sources
 
 GO ?= go
@@ -33,9 +33,7 @@ check:
 	test/checks.sh
 
 bench:
-	mkdir -p $(BUILD)
-	$(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms . | tee $(BUILD)/bench.txt
-	$(GO) run $(BENCHSTAT) -col '/by@(floor C++ judemap)' $(BUILD)/bench.txt
+	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh
 
 fmt: $(TOOLS)/ready
 	gofmt -w .

@@ -15,7 +15,7 @@ import (
 // idleTime is how long TestManyParked looks at parked readers.
 func idleTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_IDLE", 500*time.Millisecond) }
 
-func cpuTime(t *testing.T) time.Duration {
+func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

@@ -1,13 +1,14 @@
 #include "floor.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
-#include <thread>
 #include <vector>
 
 #include "judemap/segment.h"
 
 #ifdef __linux__
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -60,61 +61,98 @@ void floor_commit(size_t size, size_t times) {
   for (size_t i = 0; i < times; ++i) segment.write(shape, 1, JM_UINT8, data.data(), size);
 }
 
-#ifdef __linux__
-int floor_futex(size_t times) {
-  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return 0;
-  auto* words = static_cast<std::atomic<unsigned>*>(page);  // two, on cache lines of their own
-  std::atomic<unsigned>&ping = words[0], &pong = words[64];
-  const auto wake = [](std::atomic<unsigned>& word) {
-    word.fetch_add(1);
-    syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-  };
-  const auto await = [](std::atomic<unsigned>& word, unsigned value) {
-    while (word.load() != value) syscall(SYS_futex, &word, FUTEX_WAIT, value - 1, nullptr, nullptr, 0);
-  };
-  std::thread other([&] {
-    for (size_t i = 1; i <= times; ++i) {
-      await(ping, static_cast<unsigned>(i));
-      wake(pong);
-    }
-  });
-  for (size_t i = 1; i <= times; ++i) {
-    wake(ping);
-    await(pong, static_cast<unsigned>(i));
-  }
-  other.join();
-  munmap(page, 4096);
-  return 1;
+int64_t floor_clock(void) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
-size_t floor_next(size_t times) {
-  judemap::Segment ping, pong, far_ping, far_pong;
-  int a = -1, b = -1;
-  if (ping.create_sealed(8) != JM_OK || pong.create_sealed(8) != JM_OK || ping.descriptor(&a) != JM_OK ||
-      pong.descriptor(&b) != JM_OK || far_ping.open(a) != JM_OK || far_pong.open(b) != JM_OK) {
-    return 0;
-  }
-  close(a);
-  close(b);
-  jm_tensor tensor;
-  std::thread other([&] {
-    jm_tensor seen;
-    for (size_t i = 0; i < times; ++i) {
-      far_ping.next(2 * i, -1, &seen);
-      far_pong.fill(nullptr, 0, JM_UINT8, 1);
-    }
-  });
-  size_t done = 0;
+#ifdef __linux__
+namespace {
+
+constexpr std::uint64_t payload_size = 64;
+
+// Round trips start at one end: it sends, and receives what the other sent in answer.
+template <class Send, class Receive>
+size_t trips(bool first, size_t times, int64_t* each, Send&& send, Receive&& receive) {
   for (size_t i = 0; i < times; ++i) {
-    ping.fill(nullptr, 0, JM_UINT8, 1);
-    done += pong.next(2 * i, -1, &tensor) == JM_OK;
+    const int64_t start = floor_clock();
+    if (first && !send(i)) return i;
+    if (!receive(i)) return i;
+    if (!first && !send(i)) return i;
+    each[i] = floor_clock() - start;
   }
-  other.join();
+  return times;
+}
+
+// The first word of a segment's data, mapped without the core.
+std::atomic<std::uint32_t>* map_word(const char* name) {
+  const int descriptor = shm_open(name, O_RDWR, 0);
+  if (descriptor < 0) return nullptr;
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  close(descriptor);
+  if (page == MAP_FAILED) return nullptr;
+  return reinterpret_cast<std::atomic<std::uint32_t>*>(static_cast<unsigned char*>(page) + JM_DATA_OFFSET);
+}
+
+void unmap_word(std::atomic<std::uint32_t>* word) {
+  if (word) munmap(reinterpret_cast<unsigned char*>(word) - JM_DATA_OFFSET, 4096);
+}
+
+}  // namespace
+
+size_t floor_word_trips(const char* out, const char* in, int first, int polling, size_t times, int64_t* each) {
+  std::atomic<std::uint32_t>*mine = map_word(out), *theirs = map_word(in);
+  size_t done = 0;
+  if (mine && theirs) {
+    done = trips(
+        first != 0, times, each,
+        [&](size_t) {
+          mine->fetch_add(1);
+          if (!polling) syscall(SYS_futex, mine, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+          return true;
+        },
+        [&](size_t i) {
+          const auto seen = static_cast<std::uint32_t>(i);
+          while (theirs->load() == seen) {
+            if (!polling) syscall(SYS_futex, theirs, FUTEX_WAIT, seen, nullptr, nullptr, 0);
+          }
+          return true;
+        });
+  }
+  unmap_word(mine);
+  unmap_word(theirs);
   return done;
 }
-#else
-int floor_futex(size_t) { return 0; }
 
-size_t floor_next(size_t) { return 0; }
+size_t floor_segment_trips(const char* out, const char* in, int first, int polling, size_t times, int64_t* each) {
+  judemap::Segment mine, theirs;
+  if (mine.open(out) != JM_OK || theirs.open(in) != JM_OK) return 0;
+  return trips(
+      first != 0, times, each,
+      [&](size_t i) {
+        unsigned char payload[payload_size];
+        for (size_t k = 0; k < payload_size; ++k) payload[k] = static_cast<unsigned char>(i + k);
+        return mine.write(&payload_size, 1, JM_UINT8, payload, payload_size) == JM_OK;
+      },
+      [&](size_t i) {
+        jm_tensor tensor;
+        jm_status status = JM_OK;
+        if (polling) {
+          do status = theirs.try_read(&tensor);
+          while (status == JM_ERR_BUSY || status == JM_ERR_EMPTY || (status == JM_OK && tensor.version <= 2 * i));
+        } else {
+          status = theirs.next(2 * i, -1, &tensor);
+        }
+        if (status != JM_OK || tensor.byte_length != payload_size) return false;
+        const auto* payload = static_cast<const unsigned char*>(tensor.data);
+        for (size_t k = 0; k < payload_size; ++k) {
+          if (payload[k] != static_cast<unsigned char>(i + k)) return false;
+        }
+        return theirs.valid(tensor);
+      });
+}
+#else
+size_t floor_word_trips(const char*, const char*, int, int, size_t, int64_t*) { return 0; }
+
+size_t floor_segment_trips(const char*, const char*, int, int, size_t, int64_t*) { return 0; }
 #endif

@@ -5,6 +5,7 @@ package floor
 // #cgo CPPFLAGS: -I${SRCDIR}/../../include
 // #cgo CXXFLAGS: -std=c++17 -O2
 // #cgo LDFLAGS: -pthread
+// #include <stdlib.h>
 // #include "floor.h"
 import "C"
 
@@ -34,10 +35,33 @@ func Read(n int) int { return int(C.floor_read(C.size_t(n))) }
 // Commit commits `size` bytes n times with the core, in a loop in C++.
 func Commit(size, n int) { C.floor_commit(C.size_t(size), C.size_t(n)) }
 
-// Futex wakes a thread that is parked in a futex of shared memory, and is woken by it, n times. False where there is no
-// futex.
-func Futex(n int) bool { return C.floor_futex(C.size_t(n)) != 0 }
+// Clock is the time of the machine's monotonic clock in nanoseconds, which all processes share.
+func Clock() int64 { return int64(C.floor_clock()) }
 
-// Next is Futex with the core's calls: two threads, each with its own handles of two shared segments. It returns how
-// often it was woken, n; 0 where segments can't be shared.
-func Next(n int) int { return int(C.floor_next(C.size_t(n))) }
+// WordTrips is one end of len(each) round trips between two processes: the first sends, and receives what the other
+// sent in answer. Nothing is sent but that a word in the data of the segment named out has changed, and nothing is
+// waited for but that one of in has; both in the kernel's futex, or with polling in a loop that loads the word. each
+// gets the nanoseconds of each trip. It returns how many there were: all, unless a segment can't be mapped.
+func WordTrips(out, in string, first, polling bool, each []int64) int {
+	return trips(out, in, first, polling, each, func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t {
+		return C.floor_word_trips(out, in, first, polling, n, each)
+	})
+}
+
+// SegmentTrips is WordTrips with the core's calls: a payload of 64 bytes that derive from the number of the trip is
+// written, and waited for with next, or with polling by try_read in a loop, and checked. It ends early with the first
+// call that fails, and the first payload that is wrong.
+func SegmentTrips(out, in string, first, polling bool, each []int64) int {
+	return trips(out, in, first, polling, each, func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t {
+		return C.floor_segment_trips(out, in, first, polling, n, each)
+	})
+}
+
+func trips(out, in string, first, polling bool, each []int64,
+	loop func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t) int {
+	flag := map[bool]C.int{true: 1}
+	cOut, cIn := C.CString(out), C.CString(in)
+	defer C.free(unsafe.Pointer(cOut))
+	defer C.free(unsafe.Pointer(cIn))
+	return int(loop(cOut, cIn, flag[first], flag[polling], C.size_t(len(each)), (*C.int64_t)(unsafe.SliceData(each))))
+}

@@ -3,6 +3,7 @@
 #define JUDEMAP_INTERNAL_FLOOR_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,8 +14,9 @@ void floor_memcpy(void* destination, const void* source, size_t size, size_t tim
 void floor_memset(void* destination, size_t size, size_t times);
 size_t floor_read(size_t times);
 void floor_commit(size_t size, size_t times);
-int floor_futex(size_t times);
-size_t floor_next(size_t times);
+int64_t floor_clock(void);
+size_t floor_word_trips(const char* out, const char* in, int first, int polling, size_t times, int64_t* each);
+size_t floor_segment_trips(const char* out, const char* in, int first, int polling, size_t times, int64_t* each);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,77 @@
+//go:build cgo && linux
+
+package judemap
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/judemap/judemap/internal/floor"
+)
+
+// What the benchmarks of several processes share. They report metrics of their own: medians and quantiles bear a busy
+// machine better than the mean that b.N gives.
+
+// quantile returns the value that so much of the sorted values is at most.
+func quantile(sorted []int64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return float64(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)])
+}
+
+// reportQuantiles reports the median and the 99th of a hundred of times in nanoseconds, and sorts them.
+func reportQuantiles(b *testing.B, times []int64) {
+	slices.Sort(times)
+	b.ReportMetric(quantile(times, 0.50), "p50-ns")
+	b.ReportMetric(quantile(times, 0.99), "p99-ns")
+}
+
+// seconds is how long a benchmark runs that works at a fixed rate: a second for each iteration, whose time is no result.
+func seconds(b *testing.B) time.Duration {
+	b.ReportMetric(0, "ns/op")
+	return time.Duration(b.N) * time.Second
+}
+
+// pace calls do at a fixed rate until it fails or stop says so, and catches up when it was held up. It keeps a thread
+// and sleeps in the kernel, since the runtime's timers are rounded up to a millisecond.
+func pace(perSecond int, stop func() bool, do func(i int) error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start, period := floor.Clock(), int64(time.Second)/int64(perSecond)
+	for i := 0; !stop(); i++ {
+		if early := start + int64(i)*period - floor.Clock(); early > 0 {
+			wait := syscall.NsecToTimespec(early)
+			_ = syscall.Nanosleep(&wait, nil) // a signal ends it early, which does no harm
+		}
+		if err := do(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func never() bool { return false }
+
+// until returns a function that says whether so much time has passed from now on.
+func until(d time.Duration) func() bool {
+	end := floor.Clock() + int64(d)
+	return func() bool { return floor.Clock() >= end }
+}
+
+// commitClock commits the time of the machine's clock, for the reader to tell the commit's age.
+func commitClock(s *Segment) error { return WriteSlice(s, []int{1}, []int64{floor.Clock()}) }
+
+// clockOf returns the time that commitClock committed, and false if the view did not last.
+func clockOf(t *Tensor) (int64, bool, error) {
+	stamp, err := Slice[int64](t)
+	if err != nil || len(stamp) != 1 {
+		return 0, false, fmt.Errorf("%v of %v: %w", t.Shape(), t.DType(), err)
+	}
+	at := stamp[0]
+	return at, t.Valid(), nil
+}
