@@ -97,7 +97,7 @@ func main() {
 	if err := judemap.WriteSlice(s, []int{3}, []float64{1, 2, 3}); err != nil {
 		panic(err)
 	}
-	t, err := s.ReadCopy()
+	t, err := s.ReadCopy(context.Background())
 	if err != nil {
 		panic(err)
 	}

@@ -61,7 +61,7 @@ func TestCloseUnderLoad(t *testing.T) {
 				return s.Update([]int{capacity}, Uint8, func(dst []byte) error { copy(dst, data); return nil })
 			},
 			func() error { return s.Fill([]int{capacity}, Uint8, 1) },
-			func() error { _, err := s.ReadCopy(); return err },
+			func() error { _, err := s.ReadCopy(context.Background()); return err },
 			func() error { _, err := s.ReadInto(make([]byte, capacity)); return err },
 			func() error { _, err := s.ReadCopyWait(ctx); return err },
 			func() error { _, err := s.Next(ctx, s.Version()); return err },

@@ -58,7 +58,7 @@ func ExampleOpenFile() {
 	if err := s.Fill([]int{2}, judemap.Uint8, 7); err != nil {
 		log.Fatal(err)
 	}
-	t, err := other.ReadCopy()
+	t, err := other.ReadCopy(context.Background())
 	fmt.Println(t.Data(), err)
 	// Output: [7 7] <nil>
 }

@@ -79,7 +79,7 @@ func ExampleSegment_Update() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	t, err := s.ReadCopy()
+	t, err := s.ReadCopy(context.Background())
 	fmt.Println(t.Data(), err)
 	// Output: [0 1 4 9] <nil>
 }

@@ -105,11 +105,12 @@ const (
 
 // core is a handle of the C++ core. Its methods are the core's calls, one each, and return its errors as they are in
 // Go; what a caller wants to know of them is added where the numbers are known.
-type core struct{ handle C.uintptr_t }
+type core struct {
+	segment *C.jm_segment
+	handle  C.uintptr_t // the same
+}
 
-func (c core) pointer() *C.jm_segment { return (*C.jm_segment)(unsafe.Pointer(uintptr(c.handle))) }
-
-func coreOf(p *C.jm_segment) core { return core{C.uintptr_t(uintptr(unsafe.Pointer(p)))} }
+func coreOf(p *C.jm_segment) core { return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p)))} }
 
 func newCore(capacity int, o *options) (core, error) {
 	var p *C.jm_segment
@@ -190,15 +191,15 @@ func (o *options) flags() (flags C.uint32_t) {
 	return flags
 }
 
-func (c core) free()         { C.jm_free(c.pointer()) }
-func (c core) base() *header { return C.jm_base(c.pointer()) }
-func (c core) capacity() int { return int(C.jm_capacity(c.pointer())) }
+func (c core) free()         { C.jm_free(c.segment) }
+func (c core) base() *header { return C.jm_base(c.segment) }
+func (c core) capacity() int { return int(C.jm_capacity(c.segment)) }
 
-func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.pointer(), C.int64_t(d)) }
-func (c core) setThreads(n int)        { C.jm_set_threads(c.pointer(), C.unsigned(n)) }
+func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.segment, C.int64_t(d)) }
+func (c core) setThreads(n int)        { C.jm_set_threads(c.segment, C.unsigned(n)) }
 func (c core) stats() (commits, wakes uint64) {
 	var s C.jm_stats
-	C.jm_get_stats(c.pointer(), &s)
+	C.jm_get_stats(c.segment, &s)
 	return uint64(s.commits), uint64(s.wakes)
 }
 
@@ -209,19 +210,19 @@ func (c core) descriptor(writable bool) (uintptr, error) {
 	if writable {
 		write = 1
 	}
-	st, err := C.jm_protocol_descriptor(c.pointer(), write, &fd)
+	st, err := C.jm_protocol_descriptor(c.segment, write, &fd)
 	return uintptr(fd), status(st, err)
 }
 
-func (c core) close() { C.jm_protocol_close(c.pointer()) }
+func (c core) close() { C.jm_protocol_close(c.segment) }
 
 func (c core) retire() error {
-	st, errno := C.jm_protocol_retire(c.pointer())
+	st, errno := C.jm_protocol_retire(c.segment)
 	return status(st, errno)
 }
 
 func (c core) attach() error {
-	st, errno := C.jm_protocol_attach(c.pointer())
+	st, errno := C.jm_protocol_attach(c.segment)
 	return status(st, errno)
 }
 
@@ -302,7 +303,7 @@ func (c core) metadataOf(t *C.jm_tensor, st C.jm_status, m *metadata) (field str
 		return "", nil
 	}
 	if st == C.JM_ERR_CORRUPT {
-		field = C.GoString(C.jm_corrupt_field(c.pointer(), t))
+		field = C.GoString(C.jm_corrupt_field(c.segment, t))
 	}
 	return field, status(st, nil)
 }
@@ -314,11 +315,11 @@ func (c core) park(seen uint64) error { return status(C.go_park(c.handle, C.uint
 func (c core) wake() { C.go_wake(c.handle) }
 
 func (c core) pin() error {
-	st, errno := C.jm_protocol_pin(c.pointer())
+	st, errno := C.jm_protocol_pin(c.segment)
 	return status(st, errno)
 }
 
-func (c core) unpin() { C.jm_protocol_unpin(c.pointer()) }
+func (c core) unpin() { C.jm_protocol_unpin(c.segment) }
 
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
@@ -343,7 +344,7 @@ type watchCore struct{ watch *C.jm_watch }
 
 func (p parkerCore) watch(c core, token uint64) (w watchCore, lane int, err error) {
 	var index C.size_t
-	st, err := C.jm_watch_new(p.parker, c.pointer(), C.uint64_t(token), &w.watch, &index)
+	st, err := C.jm_watch_new(p.parker, c.segment, C.uint64_t(token), &w.watch, &index)
 	return w, int(index), status(st, err)
 }
 

@@ -176,7 +176,7 @@ func TestKill(t *testing.T) {
 	if err := s.Fill([]int{3}, Uint8, 9); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.ReadCopy(); err != nil || string(got.Data()) != "\t\t\t" {
+	if got, err := s.ReadCopy(context.Background()); err != nil || string(got.Data()) != "\t\t\t" {
 		t.Errorf("after it all: %v, %v", got.Data(), err)
 	}
 	for i := range 3 {

@@ -135,7 +135,7 @@ func TestOpenChecks(t *testing.T) {
 		} else if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 		} else {
-			got, err := s.ReadCopy()
+			got, err := s.ReadCopy(context.Background())
 			if err != nil || string(got.Data()) != "\x05\x06" || s.ByteCapacity() != test.size {
 				t.Errorf("%s: %v, %v, capacity %d", test.name, got.Data(), err, s.ByteCapacity())
 			}

@@ -124,10 +124,11 @@ func TestStress(t *testing.T) {
 			readers := map[string]func() (Tensor, error){
 				"Read":     s.Read,
 				"TryRead":  s.TryRead,
-				"ReadCopy": s.ReadCopy,
+				"ReadCopy": func() (Tensor, error) { return s.ReadCopy(ctx) },
 				"ReadInto": func() (Tensor, error) { return s.ReadInto(buf) },
 				"ReadWait": func() (Tensor, error) { return s.ReadWait(ctx) },
 				"Next":     func() (Tensor, error) { t, err := s.Next(ctx, last); last = t.Version(); return t, err },
+				"NextInto": func() (Tensor, error) { return s.NextInto(ctx, s.Version(), make([]byte, size)) },
 			}
 			var wg sync.WaitGroup
 			for name, read := range readers {

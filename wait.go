@@ -11,19 +11,19 @@ import (
 	"weak"
 )
 
-// How readers wait. A commit of this process wakes them by a channel. For the commits of others a reader parks in the
-// core, its thread with it, so that nobody but the kernel stands between the commit and the goroutine; when many do
-// already, the readers of a Segment park on the channel, and a parker's thread waits for all of them.
+// How readers wait. All of one Segment that park between two commits are a group with one channel. A commit of this
+// process closes it. For the commits of others the first of a group leads it: it parks in the core, its thread with it, so
+// that nobody but the kernel stands between the commit and the goroutine, and then wakes the rest. When many threads are
+// parked already, the group has no leader, and a parker's thread waits for it along with others.
 
 // park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
 // that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
 func (s *Segment) park(ctx context.Context, seen uint64, limit time.Duration) error {
 	s.counters.parks.Add(1)
-	if !s.attached.Load() && limit < 0 && takeThread() {
-		defer threadsParked.Add(-1)
-		return s.parkThread(ctx, seen)
+	if limit < 0 && s.lead() {
+		return s.parkLeader(ctx, seen)
 	}
-	return s.parkGoroutine(ctx, seen, limit)
+	return s.parkMember(ctx, seen, limit)
 }
 
 // threadsParked counts the goroutines that are parked with their threads.
@@ -31,6 +31,21 @@ var threadsParked atomic.Int32
 
 // A thread takes some 20 KiB, and wakes in a few microseconds.
 const mostThreadsParked = 256
+
+// lead makes the caller the leader, if there is no group, one is needed, and a thread is free for it.
+func (s *Segment) lead() bool {
+	if s.attached.Load() {
+		return false
+	}
+	w := &s.waiters
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.led || w.woken != nil || !takeThread() {
+		return false
+	}
+	w.led = true
+	return true
+}
 
 // takeThread says whether the caller may park with its thread, and counts it. Where there is one processor it may not: a
 // thread that blocks in C keeps the processor until the runtime takes it back, for up to 10 ms.
@@ -42,7 +57,30 @@ func takeThread() bool {
 	return false
 }
 
-// parkThread parks the goroutine and its thread in the core.
+// parkLeader parks the goroutine and its thread in the core, and then wakes the group.
+func (s *Segment) parkLeader(ctx context.Context, seen uint64) error {
+	err := s.parkThread(ctx, seen)
+	threadsParked.Add(-1)
+	w := &s.waiters
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.led = false
+	if w.woken == nil {
+		return err
+	}
+	if err != nil && err == ctx.Err() {
+		// Only the leader leaves: a watch takes its place.
+		if token, err := s.watch(seen); err == nil {
+			w.token = token
+			return ctx.Err()
+		}
+	}
+	woken, _ := w.end()
+	close(woken)
+	return err
+}
+
+// parkThread parks the goroutine and its thread.
 func (s *Segment) parkThread(ctx context.Context, seen uint64) error {
 	if ctx.Done() != nil {
 		var left atomic.Bool
@@ -71,15 +109,14 @@ func (s *Segment) parkThread(ctx context.Context, seen uint64) error {
 	}
 }
 
-// waiters are the parked goroutines of one Segment. All that park between two commits are one group with one channel,
-// which the next commit closes; a commit that finds nobody parked takes no lock. A group of a segment that others write
-// to also has a wait of the Segment's watch at the parker.
+// waiters are the parked readers of one Segment. A commit that finds nobody parked takes no lock.
 type waiters struct {
-	parked atomic.Bool // there is a group
+	parked atomic.Bool // there is a group, its leader aside
 	mu     sync.Mutex
+	led    bool          // the group has a leader, who may be all of it
 	woken  chan struct{} // nil unless there is a group
-	count  int           // parked readers of the group
-	token  uint64        // of the watch that waits for the group, or 0
+	count  int           // its members
+	token  uint64        // of the watch that waits for a group without a leader, or 0
 }
 
 // join makes the caller one of the group, and returns the channel that the next wake closes. The caller must look at
@@ -87,8 +124,8 @@ type waiters struct {
 // and a commit stores sequence before it loads parked; all four are sequentially consistent, so one of the two sees the
 // other.
 //
-// A group's watch waits for the sequence that its first member saw. One that joins later, having seen a newer one, loses
-// nothing: the wait is then over, and about to wake the group.
+// A group's leader or watch waits for the sequence that its first member saw. One that joins later, having seen a newer
+// one, loses nothing: the wait is then over, and about to wake the group.
 func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 	w := &s.waiters
 	w.mu.Lock()
@@ -96,7 +133,7 @@ func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 	if w.woken == nil {
 		w.woken = make(chan struct{})
 		w.parked.Store(true) // before the watch, which may be over at once
-		if !s.attached.Load() {
+		if !w.led && !s.attached.Load() {
 			var err error
 			if w.token, err = s.watch(seen); err != nil {
 				w.end()
@@ -144,8 +181,8 @@ func (w *waiters) end() (woken chan struct{}, token uint64) {
 	return woken, token
 }
 
-// parkGoroutine parks the goroutine alone.
-func (s *Segment) parkGoroutine(ctx context.Context, seen uint64, limit time.Duration) error {
+// parkMember parks the goroutine, and no thread.
+func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Duration) error {
 	woken, err := s.join(seen)
 	if err == ErrBusy { // the sequence is another by now
 		return nil

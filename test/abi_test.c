@@ -112,7 +112,7 @@ static void errors(void) {
   REQUIRE_STATUS(jm_fill(segment, shape, 1, JM_UINT8, 256), JM_ERR_RANGE);
   REQUIRE_STATUS(jm_read_into(segment, copy, sizeof copy, &tensor), JM_ERR_BUFFER);
   REQUIRE(tensor.byte_length == 3);
-  REQUIRE_STATUS(jm_descriptor(segment, &(int){0}), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_descriptor(segment, 1, &(int){0}), JM_ERR_ARGUMENT);
   REQUIRE(jm_writer_state(segment) == JM_WRITER_NONE);
   REQUIRE_STATUS(jm_read(segment, &tensor), JM_OK);
   REQUIRE(tensor.version == 2 && memcmp(tensor.data, values, sizeof values) == 0);

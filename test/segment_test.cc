@@ -839,7 +839,7 @@ TEST(Shared, Errors) {
   int descriptor;
   ASSERT_EQ(jm_create_sealed(64, 0, &made), JM_OK);
   const Handle writer(made);
-  ASSERT_EQ(jm_descriptor(writer.get(), &descriptor), JM_OK);
+  ASSERT_EQ(jm_descriptor(writer.get(), 1, &descriptor), JM_OK);
   ASSERT_EQ(jm_open_descriptor(descriptor, 0, &made, nullptr), JM_OK);
   const Handle other(made);
   ASSERT_EQ(jm_open_descriptor(descriptor, JM_READ_ONLY, &made, nullptr), JM_OK);

@@ -154,7 +154,7 @@ Handle open_name(const Name& name, std::uint32_t flags = 0) { return open_name(n
 // Another handle of the same segment.
 Handle again(const Handle& of, std::uint32_t flags = 0) {
   int descriptor;
-  must(jm_descriptor(of.get(), &descriptor), "jm_descriptor");
+  must(jm_descriptor(of.get(), 1, &descriptor), "jm_descriptor");
   const File file(descriptor);
   jm_segment* segment;
   must(jm_open_descriptor(descriptor, flags, &segment, nullptr), "jm_open_descriptor");
@@ -611,7 +611,7 @@ TEST(Share, ReadOnly) {
 
   // The right to write does not come back with a descriptor.
   int descriptor;
-  ASSERT_EQ(jm_descriptor(reader.get(), &descriptor), JM_OK);
+  ASSERT_EQ(jm_descriptor(reader.get(), 1, &descriptor), JM_OK);
   EXPECT_EQ(fcntl(descriptor, F_GETFL) & O_ACCMODE, O_RDONLY);
   close(descriptor);
   EXPECT_EQ(jm_retire(reader.get()), JM_OK);
@@ -621,7 +621,7 @@ TEST(Share, SealedDescriptors) {
   const Handle segment = create_sealed(100);
   EXPECT_EQ(jm_capacity(segment.get()), 100u);
   int descriptor;
-  ASSERT_EQ(jm_descriptor(segment.get(), &descriptor), JM_OK);
+  ASSERT_EQ(jm_descriptor(segment.get(), 1, &descriptor), JM_OK);
   const File file(descriptor);
   EXPECT_NE(fcntl(descriptor, F_GETFD) & FD_CLOEXEC, 0);
   struct stat status;
@@ -658,10 +658,10 @@ TEST(Share, DescriptorsThatCannotBe) {
   int descriptor;
   ASSERT_EQ(jm_new(8, 0, &segment), JM_OK);
   const Handle own(segment);
-  EXPECT_EQ(jm_descriptor(own.get(), &descriptor), JM_ERR_ARGUMENT);
+  EXPECT_EQ(jm_descriptor(own.get(), 1, &descriptor), JM_ERR_ARGUMENT);
   const Handle sealed = create_sealed(8);
   ASSERT_EQ(jm_retire(sealed.get()), JM_OK);
-  EXPECT_EQ(jm_descriptor(sealed.get(), &descriptor), JM_ERR_CLOSED);
+  EXPECT_EQ(jm_descriptor(sealed.get(), 1, &descriptor), JM_ERR_CLOSED);
 }
 
 TEST(Share, OneWriterAtATime) {

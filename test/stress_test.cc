@@ -206,7 +206,7 @@ TEST_P(SharedStress, HandlesOfTheirOwn) {
   std::vector<std::unique_ptr<judemap::Segment>> handles;
   std::vector<judemap::Segment*> readers;
   int descriptor;
-  ASSERT_EQ(writer.descriptor(&descriptor), JM_OK);
+  ASSERT_EQ(writer.descriptor(true, &descriptor), JM_OK);
   for (std::size_t i = 0; i < std::size(kKinds); ++i) {
     handles.push_back(std::make_unique<judemap::Segment>());
     ASSERT_EQ(handles.back()->open(descriptor), JM_OK);
