@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <new>
 
+#include "dtype.h"
 #include "judemap/judemap.h"
 #include "judemap/parker.h"
 #include "judemap/segment.h"

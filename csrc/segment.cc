@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <iterator>
-#include <limits>
 
+#include "dtype.h"
 #include "judemap/memory.h"
 #include "judemap/share.h"
 #include "judemap/wait.h"
@@ -74,23 +73,10 @@ void pause() noexcept {
 #endif
 }
 
-// Whether a T can hold value once that is truncated toward zero. The bounds are powers of two, exact as doubles.
-template <class T>
-bool holds(double value) noexcept {
-  if constexpr (std::numeric_limits<T>::is_integer) {
-    const double whole = std::trunc(value);
-    const double above = std::ldexp(1.0, std::numeric_limits<T>::digits);  // max + 1
-    return whole < above && whole >= (std::numeric_limits<T>::is_signed ? -above : 0.0);
-  } else {
-    return !std::isfinite(value) || std::fabs(value) <= std::numeric_limits<T>::max();
-  }
-}
-
-template <class T>
-void fill_elements(std::byte* data, std::uint64_t bytes, double value) noexcept {
-  alignas(64) T block[64 / sizeof(T)];
-  std::fill(std::begin(block), std::end(block),
-            static_cast<T>(std::numeric_limits<T>::is_integer ? std::trunc(value) : value));
+// Stores `pattern` over and over.
+void fill_pattern_into(std::byte* data, std::uint64_t bytes, std::uint64_t pattern) noexcept {
+  alignas(64) std::uint64_t block[8];
+  std::fill(std::begin(block), std::end(block), pattern);
   // One cache line of the value; then what is there is copied behind itself, doubling, up to a block that stays in the
   // first-level cache. So copy_payload remains the one place that touches shared payload.
   constexpr std::uint64_t kBlock = 8192;
@@ -111,31 +97,6 @@ bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* product) noexcept
   *product = a * b;
   return a == 0 || *product / a == b;
 #endif
-}
-
-// Calls `use` with a value of the C++ type of `dtype`, which must be known.
-template <class Use>
-auto with_type(std::uint32_t dtype, Use&& use) noexcept {
-  switch (dtype) {
-    case JM_FLOAT32:
-      return use(float{});
-    case JM_FLOAT64:
-      return use(double{});
-    case JM_INT32:
-      return use(std::int32_t{});
-    case JM_INT64:
-      return use(std::int64_t{});
-    case JM_INT8:
-      return use(std::int8_t{});
-    case JM_UINT16:
-      return use(std::uint16_t{});
-    case JM_INT16:
-      return use(std::int16_t{});
-    case JM_BOOL:
-      return use(bool{});
-    default:
-      return use(std::uint8_t{});
-  }
 }
 
 }  // namespace
@@ -514,9 +475,10 @@ jm_status Segment::write(const std::uint64_t* shape, std::uint32_t ndim, std::ui
 jm_status Segment::fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept {
   Metadata metadata;
   if (const jm_status status = describe(shape, ndim, dtype, &metadata)) return status;
-  if (!with_type(dtype, [&](auto zero) { return holds<decltype(zero)>(value); })) return JM_ERR_RANGE;
+  std::uint64_t pattern;
+  if (const jm_status status = fill_pattern(dtype, value, &pattern)) return status;
   if (const jm_status status = open_commit(metadata)) return status;
-  with_type(dtype, [&](auto zero) { fill_elements<decltype(zero)>(data(), metadata.byte_length, value); });
+  fill_pattern_into(data(), metadata.byte_length, pattern);
   commit();
   return JM_OK;
 }

@@ -26,17 +26,32 @@
 #define JM_DATA_OFFSET 256 /* bytes from the start of a segment to its data */
 #define JM_MAX_DIMS 8      /* the largest rank */
 
-/* Element types. The numbers are those of jm_header.dtype. */
+/* The element types, each in one line: X(SUFFIX, number, name, bytes, C++ type). The numbers are those of
+ * jm_header.dtype; the addon has 0 to 8. The C++ types of the small floats are in float.h. dtypes in dtype.go is the
+ * same table for Go, and a test compares them. */
+#define JM_DTYPES(X)                                              \
+  X(FLOAT32, 0, "float32", 4, float)                              \
+  X(FLOAT64, 1, "float64", 8, double)                             \
+  X(INT32, 2, "int32", 4, std::int32_t)                           \
+  X(INT64, 3, "int64", 8, std::int64_t)                           \
+  X(UINT8, 4, "uint8", 1, std::uint8_t)                           \
+  X(INT8, 5, "int8", 1, std::int8_t)                              \
+  X(UINT16, 6, "uint16", 2, std::uint16_t)                        \
+  X(INT16, 7, "int16", 2, std::int16_t)                           \
+  X(BOOL, 8, "bool", 1, bool) /* one byte: 0 or 1 */              \
+  X(FLOAT16, 9, "float16", 2, judemap::Float16)                   \
+  X(BFLOAT16, 10, "bfloat16", 2, judemap::BFloat16)               \
+  X(UINT32, 11, "uint32", 4, std::uint32_t)                       \
+  X(UINT64, 12, "uint64", 8, std::uint64_t)                       \
+  X(FLOAT8_E4M3FN, 13, "float8_e4m3fn", 1, judemap::Float8E4M3FN) \
+  X(FLOAT8_E5M2, 14, "float8_e5m2", 1, judemap::Float8E5M2)       \
+  X(COMPLEX64, 15, "complex64", 8, std::complex<float>) /* real, imaginary */
+
+/* JM_FLOAT32 = 0, ... */
 enum jm_dtype {
-  JM_FLOAT32 = 0,
-  JM_FLOAT64 = 1,
-  JM_INT32 = 2,
-  JM_INT64 = 3,
-  JM_UINT8 = 4,
-  JM_INT8 = 5,
-  JM_UINT16 = 6,
-  JM_INT16 = 7,
-  JM_BOOL = 8 /* one byte: 0 or 1 */
+#define JM_DTYPE_CONSTANT(suffix, number, name, bytes, type) JM_##suffix = (number),
+  JM_DTYPES(JM_DTYPE_CONSTANT)
+#undef JM_DTYPE_CONSTANT
 };
 
 /* jm_header.magic of a segment that has the coordination block: "JUM1". */

@@ -20,26 +20,6 @@
 
 namespace judemap {
 
-// Bytes of one element; 0 for an unknown type.
-constexpr std::size_t item_size(std::uint32_t dtype) noexcept {
-  switch (dtype) {
-    case JM_FLOAT32:
-    case JM_INT32:
-      return 4;
-    case JM_FLOAT64:
-    case JM_INT64:
-      return 8;
-    case JM_UINT16:
-    case JM_INT16:
-      return 2;
-    case JM_UINT8:
-    case JM_INT8:
-    case JM_BOOL:
-      return 1;
-  }
-  return 0;
-}
-
 // The product of the dimensions times the item size, in bytes. False if it overflows 64 bits. A dimension of 0 makes
 // it 0, whatever the others are.
 bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept;
