@@ -249,10 +249,11 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	return nil
 }
 
-// Fill commits a tensor whose every element is value, truncated toward zero for integers; Bool takes 0 and 1.
+// Fill commits a tensor whose every element is value: truncated toward zero for integers, the nearest for floats, the
+// real part for Complex64; for Bool 0 is false, and all else true, NaN too.
 //
-// Errors: [ErrRange] if the type can't hold the value (300 for uint8, NaN for an integer, 1e300 for float32); else
-// those of [Segment.Write].
+// Errors: [ErrRange] if the type can't hold the value (300 for uint8, NaN for an integer, 1e300 for float32, infinity
+// for Float8E4M3FN); else those of [Segment.Write].
 func (s *Segment) Fill(shape []int, dtype DType, value float64) error {
 	if err := s.checkTensor(shape, dtype, -1); err != nil {
 		return err
