@@ -176,7 +176,7 @@ func TestBadInput(t *testing.T) {
 		{"too large for the segment", func() error { return s.Write([]int{65}, Uint8, make([]byte, 65)) }, ErrCapacity, []string{"65", "64"}},
 		{"too large, Fill", func() error { return s.Fill([]int{9}, Float64, 1) }, ErrCapacity, []string{"72", "64"}},
 		{"too large, Update", func() error { return s.Update([]int{9}, Float64, noop) }, ErrCapacity, []string{"72", "64"}},
-		{"an unknown dtype", func() error { return s.Write([]int{1}, 9, []byte{1}) }, ErrDType, []string{"9"}},
+		{"an unknown dtype", func() error { return s.Write([]int{1}, 16, []byte{1}) }, ErrDType, []string{"16"}},
 		{"an unknown dtype, Fill", func() error { return s.Fill([]int{1}, math.MaxUint32, 1) }, ErrDType, []string{"4294967295"}},
 		{"300 for uint8", func() error { return s.Fill([]int{1}, Uint8, 300) }, ErrRange, []string{"300", "uint8"}},
 		{"256 for uint8", func() error { return s.Fill([]int{1}, Uint8, 256) }, ErrRange, []string{"256"}},
