@@ -108,8 +108,8 @@ jm_status jm_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, ui
                    uint64_t length);
 
 /* Commits a tensor whose every element is `value`: truncated toward zero for integers, the nearest for floats, the real
- * part for complex64; for bool 0 is false, and all else true, NaN too. Errors: those of jm_write, and JM_ERR_RANGE where
- * the type can't hold the value. */
+ * part for complex64; for bool 0 is false, and all else true, NaN too. Errors: those of jm_write, and JM_ERR_RANGE
+ * where the type can't hold the value. */
 jm_status jm_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value);
 
 /* Starts a write in place: *data gets the address of *length bytes for the caller to fill (they hold the previous
