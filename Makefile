@@ -40,10 +40,10 @@ fmt: $(TOOLS)/ready
 	$(CLANG_FORMAT) -i $(CXX_SOURCES)
 
 # The formatter's version decides what is well formatted, so that everybody uses this one. ziglang is a compiler with
-# the headers of other platforms; NumPy checks what the command writes for it.
+# the headers of other platforms; NumPy checks what the command writes for it, and with ml_dtypes the small floats.
 $(TOOLS)/ready: Makefile
 	python3 -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet clang-format==19.1.7 ziglang==0.17.1 numpy==2.3.5
+	$(TOOLS)/bin/pip install --quiet clang-format==19.1.7 ziglang==0.17.1 numpy==2.3.5 ml_dtypes==0.6.0
 	touch $@
 
 clean:

@@ -132,6 +132,29 @@ func ExampleTensor() {
 	// false
 }
 
+// The small floats are judemap's own types; numbers go into and out of them by way of float32.
+func ExampleToF16() {
+	s, err := judemap.New(1 << 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	halves := []judemap.F16{judemap.ToF16(0.5), judemap.ToF16(1.0 / 3)}
+	if err := judemap.WriteSlice(s, []int{2}, halves); err != nil {
+		log.Fatal(err)
+	}
+	t, err := s.Read()
+	if err != nil {
+		log.Fatal(err)
+	}
+	values, err := judemap.Slice[judemap.F16](&t)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(t.DType(), values, values[1].Float32())
+	// Output: float16 [0.5 0.3333] 0.33325195
+}
+
 func ExampleDType() {
 	d, err := judemap.ParseDType("uint16")
 	fmt.Println(d, d.Size(), err)

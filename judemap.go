@@ -223,18 +223,11 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	return nil
 }
 
-// UpdateSlice is [Segment.Update] for elements.
-func UpdateSlice[T Element](s *Segment, shape []int, fill func(data []T) error) error {
-	return s.Update(shape, DTypeOf[T](), func(data []byte) error {
-		return fill(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/int(unsafe.Sizeof(*new(T)))))
-	})
-}
-
-// Fill commits a tensor whose every element is value, truncated toward zero for integers. Of Bool, 0 is false, and all
-// else true. A complex number's imaginary part is 0.
+// Fill commits a tensor whose every element is value: truncated toward zero for integers, the nearest for floats, the
+// real part for Complex64; for Bool 0 is false, and all else true, NaN too.
 //
-// Errors: [ErrRange] if the type can't hold the value (300 for uint8, NaN for an integer, 1e300 for float32); else
-// those of [Segment.Write].
+// Errors: [ErrRange] if the type can't hold the value (300 for uint8, NaN for an integer, 1e300 for float32, infinity
+// for Float8E4M3FN); else those of [Segment.Write].
 func (s *Segment) Fill(shape []int, dtype DType, value float64) error {
 	if err := s.lockWriting(); err != nil {
 		return err

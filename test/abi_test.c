@@ -104,7 +104,7 @@ static void errors(void) {
 
   REQUIRE_STATUS(jm_new(64, 0, &segment), JM_OK);
   REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, values, sizeof values), JM_OK);
-  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_BOOL + 1, values, sizeof values), JM_ERR_DTYPE);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_COMPLEX64 + 1, values, sizeof values), JM_ERR_DTYPE);
   REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, values, 2), JM_ERR_SHAPE);
   REQUIRE_STATUS(jm_write(segment, endless, 2, JM_UINT8, values, 3), JM_ERR_SHAPE);
   REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, NULL, 3), JM_ERR_ARGUMENT);

@@ -156,6 +156,7 @@ if [ -z "$only" ]; then
   check "AddressSanitizer, UndefinedBehaviorSanitizer" sanitized san-address address,undefined
   check "programs that use the static library" consumers OFF
   check "programs that use the shared library" consumers ON
+  check "unbroken: dtype_test" unbroken dtype_test '*'
   check "unbroken: stress_test" unbroken stress_test '*'
   check "unbroken: weak_memory_test" unbroken weak_memory_test '*'
   check "unbroken: segment_test" unbroken segment_test '*'
@@ -198,6 +199,15 @@ mutant "no header is corrupt" csrc/segment.cc \
 mutant "a death is noticed late" csrc/segment.cc \
   "constexpr std::int64_t kLookForDeath = 40'000'000;  // ns" "constexpr std::int64_t kLookForDeath = 400'000'000;" \
   share_test "$noticed"
+mutant "a tie is rounded up" include/judemap/float.h \
+  'const std::uint64_t odd = mantissa >> dropped & 1;' 'const std::uint64_t odd = 1;' dtype_test
+mutant "a small float is rounded to a float first" include/judemap/float.h \
+  'std::memcpy(&word, &value, sizeof word);' \
+  'value = static_cast<float>(value); std::memcpy(&word, &value, sizeof word);' dtype_test
+mutant "an integer wraps" csrc/dtype.cc \
+  'if (!(whole < above && whole >= (std::numeric_limits<T>::is_signed ? -above : 0.0))) return false;' '' dtype_test
+mutant "NaN is false" csrc/dtype.cc \
+  '*element = value != 0;  // NaN is not 0' '*element = value > 0 || value < 0;' dtype_test
 mutant "sealed against nothing" csrc/share_linux.cc \
   'fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {' 'false) {' \
   share_test "$sealed"

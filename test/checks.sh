@@ -56,6 +56,10 @@ numpy() { # NumPy loads what the command exports, and the command takes what Num
   ! grep -q SKIP "$build/numpy.log" && grep -q '^ok' "$build/numpy.log"
 }
 
+float_vectors() { # the tests' float conversions are those of NumPy and ml_dtypes
+  "$build/tools/bin/python" test/float_vectors.py --check testdata/floats.txt
+}
+
 cross() { # the core compiles for the other platforms, with a compiler that carries their headers
   local zig="$build/tools/bin/python -m ziglang" target source
   for target in x86_64-windows-gnu aarch64-windows-gnu x86_64-macos aarch64-macos aarch64-linux-gnu; do
@@ -90,6 +94,7 @@ step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -race ./...
 step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|Hostile' .
 step NumPy with_tools numpy
+step "float vectors" with_tools float_vectors
 step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .

@@ -41,7 +41,7 @@
 #include <utility>
 #include <vector>
 
-#include "judemap/seqlock.h"
+#include "../csrc/payload.h"
 
 extern char** environ;
 
@@ -134,6 +134,12 @@ class File {
 Handle create(const Name& name, std::uint64_t capacity, std::uint32_t mode = 0600, std::uint32_t flags = 0) {
   jm_segment* segment;
   must(jm_create(name.text(), capacity, mode, flags, &segment), "jm_create");
+  return Handle(segment);
+}
+
+Handle create_private(std::uint64_t capacity) {
+  jm_segment* segment;
+  must(jm_new(capacity, 0, &segment), "jm_new");
   return Handle(segment);
 }
 
@@ -829,22 +835,41 @@ class Parker {
 
 bool futex_waitv_exists() {
   syscall(449, nullptr, 0, 0, nullptr, CLOCK_MONOTONIC);
-  return errno != ENOSYS;
+  return errno == EINVAL;
 }
 
-TEST(Parker, ACommitEndsAWatch) {
+// A parker's watch of a segment, gone when it goes.
+class Watch {
+ public:
+  Watch(const Parker& parker, const Handle& segment, std::uint64_t token) {
+    must(jm_watch_new(parker.get(), segment.get(), token, &watch_, &lane_), "jm_watch_new");
+  }
+  Watch(Watch&& other) noexcept : watch_(std::exchange(other.watch_, nullptr)), lane_(other.lane_) {}
+  ~Watch() { jm_watch_free(watch_); }
+  jm_status arm(std::uint64_t seen) const { return jm_watch_arm(watch_, seen); }
+  void disarm() const { jm_watch_disarm(watch_); }
+  std::size_t lane() const { return lane_; }
+
+ private:
+  jm_watch* watch_;
+  std::size_t lane_ = 99;
+};
+
+TEST(Parker, ACommitEndsAWait) {
   const Handle writer = create_sealed(8);
   const Handle reader = again(writer);
   const Parker parker;
   EXPECT_NE(fcntl(parker.descriptor(), F_GETFL) & O_NONBLOCK, 0);
   EXPECT_NE(fcntl(parker.descriptor(), F_GETFD) & FD_CLOEXEC, 0);
-  EXPECT_EQ(jm_watch(parker.get(), reader.get(), 0, 0, nullptr), JM_ERR_ARGUMENT);
-  EXPECT_EQ(jm_watch(parker.get(), nullptr, 0, 1, nullptr), JM_ERR_ARGUMENT);
+  jm_watch* none;
+  EXPECT_EQ(jm_watch_new(parker.get(), reader.get(), 0, &none, nullptr), JM_ERR_ARGUMENT);
+  EXPECT_EQ(jm_watch_new(parker.get(), nullptr, 1, &none, nullptr), JM_ERR_ARGUMENT);
   EXPECT_EQ(jm_parker_threads(parker.get()), 0u);
-  std::size_t lane = 99;
-  ASSERT_EQ(jm_watch(parker.get(), reader.get(), 0, 7, &lane), JM_OK);
-  EXPECT_EQ(lane, 0u);
+  const Watch watch(parker, reader, 7);
+  EXPECT_EQ(watch.lane(), 0u);
   EXPECT_EQ(jm_parker_threads(parker.get()), 1u);
+  EXPECT_EQ(waiters(writer), 0u);
+  ASSERT_EQ(watch.arm(0), JM_OK);
   EXPECT_EQ(waiters(writer), 1u);
   EXPECT_EQ(parker.token(5), 0u);
 
@@ -856,59 +881,91 @@ TEST(Parker, ACommitEndsAWatch) {
   std::uint64_t count;
   EXPECT_EQ(read(parker.descriptor(), &count, sizeof count), 8);
   EXPECT_EQ(poll(&ready, 1, 0), 0);
-  EXPECT_EQ(waiters(writer), 0u);
 
-  // The watch is over.
+  // Nobody waits any more: one more commit wakes the thread, and those behind it nobody.
+  EXPECT_EQ(waiters(writer), 1u);
   ASSERT_EQ(write_byte(writer), JM_OK);
+  EXPECT_TRUE(eventually([&] { return waiters(writer) == 0; }));
   EXPECT_EQ(parker.token(50), 0u);
-  // A change that came before the watch ends it at once.
-  ASSERT_EQ(jm_watch(parker.get(), reader.get(), 2, 8, nullptr), JM_OK);
-  EXPECT_EQ(parker.token(), 8u);
+  // A change that came before leaves nothing to wait for.
+  EXPECT_EQ(watch.arm(2), JM_ERR_BUSY);
+  EXPECT_EQ(waiters(writer), 0u);
+  EXPECT_EQ(parker.token(50), 0u);
+  ASSERT_EQ(watch.arm(4), JM_OK);
+  ASSERT_EQ(write_byte(writer), JM_OK);
+  EXPECT_EQ(parker.token(), 7u);
 }
 
-// The thread sleeps for 40 ms, as every parked one, where nobody wakes it: 100 rounds would take 4 s.
+// The thread sleeps for 40 ms, as every parked one, where nobody wakes it: 100 rounds would take 4 s. In private memory
+// it sleeps longer.
 TEST(Parker, IsWokenAtOnce) {
-  const Handle writer = create_sealed(8);
-  const Handle reader = again(writer);
-  const Parker parker;
-  Clock::duration took{0};
-  for (std::uint64_t i = 0; i < 100; ++i) {
-    ASSERT_EQ(jm_watch(parker.get(), reader.get(), 2 * i, i + 1, nullptr), JM_OK);
-    std::this_thread::sleep_for(milliseconds(1));  // until it sleeps
-    const Clock::time_point start = Clock::now();
-    ASSERT_EQ(write_byte(writer), JM_OK);
-    ASSERT_EQ(parker.token(), i + 1);
-    took += Clock::now() - start;
+  for (const bool shared : {true, false}) {
+    const Handle writer = shared ? create_sealed(8) : create_private(8);
+    const Handle other = shared ? again(writer) : Handle();
+    const Handle& reader = shared ? other : writer;
+    const Parker parker;
+    const Watch watch(parker, reader, 1);
+    Clock::duration took{0};
+    for (std::uint64_t i = 0; i < 100; ++i) {
+      ASSERT_EQ(watch.arm(2 * i), JM_OK);
+      std::this_thread::sleep_for(milliseconds(1));  // until it sleeps
+      const Clock::time_point start = Clock::now();
+      ASSERT_EQ(write_byte(writer), JM_OK);
+      ASSERT_EQ(parker.token(), 1u);
+      took += Clock::now() - start;
+    }
+    EXPECT_LT(took, seconds(2)) << "shared: " << shared;
   }
-  EXPECT_LT(took, seconds(2));
 }
 
-TEST(Parker, Unwatch) {
+// Also of a segment that nobody ever wrote to, whose sequence is the same when its memory is gone.
+TEST(Parker, RetiringASegmentEndsAWait) {
+  for (const bool shared : {true, false}) {
+    const Handle segment = shared ? create_sealed(8) : create_private(8);
+    const Parker parker;
+    const Watch watch(parker, segment, 1);
+    ASSERT_EQ(watch.arm(0), JM_OK);
+    std::this_thread::sleep_for(milliseconds(2));
+    ASSERT_EQ(jm_retire(segment.get()), JM_OK);
+    EXPECT_EQ(parker.token(500), 1u) << "shared: " << shared;
+    EXPECT_EQ(watch.arm(0), JM_ERR_CLOSED);
+  }
+}
+
+TEST(Parker, Disarm) {
   const Handle a = create_sealed(8), b = create_sealed(8);
   const Parker parker;
-  ASSERT_EQ(jm_watch(parker.get(), a.get(), 0, 1, nullptr), JM_OK);
-  ASSERT_EQ(jm_watch(parker.get(), b.get(), 0, 2, nullptr), JM_OK);
-  jm_unwatch(parker.get(), 1);
-  jm_unwatch(parker.get(), 99);
+  const Watch of_b(parker, b, 2);
+  {
+    const Watch of_a(parker, a, 1);
+    ASSERT_EQ(of_a.arm(0), JM_OK);
+    ASSERT_EQ(of_b.arm(0), JM_OK);
+    of_a.disarm();
+    ASSERT_EQ(write_byte(a), JM_OK);
+    EXPECT_EQ(parker.token(60), 0u);
+    EXPECT_TRUE(eventually([&] { return waiters(a) == 0; }));
+    ASSERT_EQ(of_a.arm(2), JM_OK);
+    EXPECT_EQ(waiters(a), 1u);
+  }
   EXPECT_EQ(waiters(a), 0u);
   EXPECT_EQ(waiters(b), 1u);
-  ASSERT_EQ(write_byte(a), JM_OK);
-  EXPECT_EQ(parker.token(60), 0u);
   ASSERT_EQ(write_byte(b), JM_OK);
   EXPECT_EQ(parker.token(), 2u);
-  jm_unwatch(parker.get(), 2);
 }
 
 TEST(Parker, ManySegmentsFewThreads) {
   constexpr std::uint64_t kSegments = 300;
+  constexpr std::size_t kThreads = (kSegments + 31) / 32;
   std::vector<Handle> segments;
   const Parker parker;
+  std::vector<Watch> watches;
   for (std::uint64_t i = 0; i < kSegments; ++i) {
     segments.push_back(create_sealed(8));
-    ASSERT_EQ(jm_watch(parker.get(), segments.back().get(), 0, i + 1, nullptr), JM_OK);
+    watches.emplace_back(parker, segments.back(), i + 1);
+    ASSERT_EQ(watches.back().arm(0), JM_OK);
   }
   if (futex_waitv_exists()) {
-    EXPECT_LE(jm_parker_threads(parker.get()), 3u);
+    EXPECT_EQ(jm_parker_threads(parker.get()), kThreads);
   }
   std::set<std::uint64_t> tokens;
   for (const Handle& segment : segments) ASSERT_EQ(write_byte(segment), JM_OK);
@@ -917,22 +974,22 @@ TEST(Parker, ManySegmentsFewThreads) {
   }
   EXPECT_EQ(tokens.size(), kSegments);
   // The threads are used again.
-  for (std::uint64_t i = 0; i < kSegments; ++i) {
-    ASSERT_EQ(jm_watch(parker.get(), segments[i].get(), 2, i + 1, nullptr), JM_OK);
-  }
+  watches.clear();
+  for (std::uint64_t i = 0; i < kSegments; ++i) watches.emplace_back(parker, segments[i], i + 1);
   if (futex_waitv_exists()) {
-    EXPECT_LE(jm_parker_threads(parker.get()), 3u);
+    EXPECT_EQ(jm_parker_threads(parker.get()), kThreads);
   }
-  // Freed with all of them still watched.
 }
 
 // Parked threads look up now and then, and sleep in between.
 TEST(Parker, WaitingCostsNothing) {
   std::vector<Handle> segments;
   const Parker parker;
+  std::vector<Watch> watches;
   for (std::uint64_t i = 0; i < 100; ++i) {
     segments.push_back(create_sealed(8));
-    ASSERT_EQ(jm_watch(parker.get(), segments.back().get(), 0, i + 1, nullptr), JM_OK);
+    watches.emplace_back(parker, segments.back(), i + 1);
+    ASSERT_EQ(watches.back().arm(0), JM_OK);
   }
   jm_tensor tensor;
   std::this_thread::sleep_for(milliseconds(10));
@@ -952,8 +1009,10 @@ TEST(Parker, ThreadsOfTheCaller) {
   std::uint64_t tokens[4];
   EXPECT_EQ(jm_parker_wait(parker.get(), 0, tokens, 4), 0u) << "there is no such lane yet";
   std::size_t lane = 99;
-  ASSERT_EQ(jm_watch(parker.get(), reader.get(), 0, 5, &lane), JM_OK);
+  jm_watch* watch;
+  ASSERT_EQ(jm_watch_new(parker.get(), reader.get(), 5, &watch, &lane), JM_OK);
   ASSERT_EQ(lane, 0u);
+  ASSERT_EQ(jm_watch_arm(watch, 0), JM_OK);
   std::atomic<std::uint64_t> got{0};
   std::atomic<bool> stopped{false};
   std::thread thread([&] {
@@ -968,6 +1027,7 @@ TEST(Parker, ThreadsOfTheCaller) {
   EXPECT_FALSE(stopped);
   jm_parker_stop(parker.get());
   thread.join();
+  jm_watch_free(watch);
 }
 
 TEST(Processes, TheDeathOfAWriterEndsAWatch) {
@@ -979,7 +1039,8 @@ TEST(Processes, TheDeathOfAWriterEndsAWatch) {
   ASSERT_EQ(jm_version(segment.get()), 2u);
   EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_OTHER);
   EXPECT_EQ(write_byte(segment), JM_ERR_WRITER_ACTIVE);
-  ASSERT_EQ(jm_watch(parker.get(), segment.get(), 2, 1, nullptr), JM_OK);
+  const Watch watch(parker, segment, 1);
+  ASSERT_EQ(watch.arm(2), JM_OK);
   EXPECT_EQ(parker.token(60), 0u);
   writer.kill();
   EXPECT_EQ(parker.token(), 1u);
@@ -1134,7 +1195,7 @@ TEST(Processes, WritersDieInTheMiddleOfCommits) {
       jm_tensor tensor;
       const jm_status status = jm_next(reader.get(), last, 30 * kSecond, &tensor);
       if (status == JM_OK) {
-        judemap::copy_payload(buffer.data(), tensor.data, tensor.byte_length);
+        judemap::payload::copy(buffer.data(), tensor.data, tensor.byte_length, 1);
         if (jm_valid(reader.get(), &tensor)) {
           ++views;
           tensor.data = buffer.data();

@@ -50,7 +50,7 @@ bool in_place(std::uint64_t version) { return version / 2 % 4 == 0; }
 bool given_up(std::uint64_t version) { return version / 2 % 32 == 0; }
 
 // A look at a word that is overwritten meanwhile, and a store to one that is looked at meanwhile: ThreadSanitizer gets
-// the defined form, as in copy_payload.
+// the defined form, as in csrc/payload.h.
 std::int64_t look(const std::int64_t* word) {
 #ifdef JM_THREAD_SANITIZER
   return __atomic_load_n(word, __ATOMIC_RELAXED);

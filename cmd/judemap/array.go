@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/judemap/judemap"
 )
@@ -21,11 +20,6 @@ type array struct {
 
 func arrayOfTensor(t *judemap.Tensor) array {
 	return array{t.Shape(), t.DType(), t.Data()}
-}
-
-// bytesOf returns the bytes of elements, in place.
-func bytesOf[T judemap.Element](values []T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*judemap.DTypeOf[T]().Size())
 }
 
 // copyTimeout is how long copyTensor tries.

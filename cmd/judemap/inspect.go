@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/cmplx"
 	"strings"
 	"text/tabwriter"
 
@@ -128,6 +129,7 @@ func explain(header []byte) []field {
 // A summary says what numbers a tensor has.
 type summary struct {
 	elements  int
+	of        string // what of the elements the numbers are, if not they themselves
 	nan, inf  int    // elements that are no numbers; they are in nothing that follows
 	min, max  string // in the element type's own notation
 	mean      float64
@@ -147,18 +149,50 @@ func summarize(t *judemap.Tensor) (summary, error) {
 		return summarizeSlice(judemap.Slice[int32](t))
 	case judemap.Int64:
 		return summarizeSlice(judemap.Slice[int64](t))
+	case judemap.Uint8, judemap.Bool: // a Bool may hold more than 0 and 1 if another program wrote it
+		return summarizeSlice(t.Data(), nil)
 	case judemap.Int8:
 		return summarizeSlice(judemap.Slice[int8](t))
 	case judemap.Uint16:
 		return summarizeSlice(judemap.Slice[uint16](t))
 	case judemap.Int16:
 		return summarizeSlice(judemap.Slice[int16](t))
-	default: // Uint8, and Bool, which may hold more than 0 and 1 if another program wrote it
-		return summarizeSlice(t.Data(), nil)
+	case judemap.Float16:
+		return summarizeFloats(judemap.Slice[judemap.F16](t))
+	case judemap.BFloat16:
+		return summarizeFloats(judemap.Slice[judemap.BF16](t))
+	case judemap.Uint32:
+		return summarizeSlice(judemap.Slice[uint32](t))
+	case judemap.Uint64:
+		return summarizeSlice(judemap.Slice[uint64](t))
+	case judemap.Float8E4M3FN:
+		return summarizeFloats(judemap.Slice[judemap.F8E4M3FN](t))
+	case judemap.Float8E5M2:
+		return summarizeFloats(judemap.Slice[judemap.F8E5M2](t))
+	case judemap.Complex64: // complex numbers have no order, and so no least one
+		numbers, err := judemap.Slice[complex64](t)
+		magnitudes := make([]float64, len(numbers))
+		for i, c := range numbers {
+			magnitudes[i] = cmplx.Abs(complex128(c))
+		}
+		s, err := summarizeSlice(magnitudes, err)
+		s.of = "magnitudes"
+		return s, err
 	}
+	return summary{}, fmt.Errorf("there is no summary of elements of %v", t.DType())
 }
 
-func summarizeSlice[T float32 | float64 | int32 | int64 | uint8 | int8 | uint16 | int16](values []T, err error) (summary, error) {
+// summarizeFloats is summarizeSlice for the small floats.
+func summarizeFloats[T interface{ Float32() float32 }](values []T, err error) (summary, error) {
+	floats := make([]float32, len(values))
+	for i, v := range values {
+		floats[i] = v.Float32()
+	}
+	return summarizeSlice(floats, err)
+}
+
+func summarizeSlice[T float32 | float64 | int32 | int64 | uint32 | uint64 | uint8 | int8 | uint16 | int16](values []T,
+	err error) (summary, error) {
 	s := summary{elements: len(values)}
 	var lowest, highest T
 	numbers := 0
@@ -205,6 +239,9 @@ func (s *summary) print(out io.Writer) {
 	}
 	if s.histogram == nil {
 		return
+	}
+	if s.of != "" {
+		fmt.Fprintf(out, "Of the %s:\n", s.of)
 	}
 	fmt.Fprintf(out, "min      %s\nmax      %s\nmean     %.6g\n\n", s.min, s.max, s.mean)
 	most := 0

@@ -8,42 +8,66 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"reflect"
+	"slices"
 	"strings"
-	"unsafe"
 
 	"codeberg.org/sbinet/npyio/npy"
 	"github.com/judemap/judemap"
 )
 
-// npyTypes are the element types: NumPy's names for them without the byte order, Go's types, and how to read them.
-var npyTypes = map[judemap.DType]struct {
-	name string
-	kind reflect.Type
-	read func(r *npy.Reader, n int) ([]byte, error)
-}{
-	judemap.Float32: {"f4", reflect.TypeFor[float32](), readElements[float32]},
-	judemap.Float64: {"f8", reflect.TypeFor[float64](), readElements[float64]},
-	judemap.Int32:   {"i4", reflect.TypeFor[int32](), readElements[int32]},
-	judemap.Int64:   {"i8", reflect.TypeFor[int64](), readElements[int64]},
-	judemap.Uint8:   {"u1", reflect.TypeFor[uint8](), readElements[uint8]},
-	judemap.Int8:    {"i1", reflect.TypeFor[int8](), readElements[int8]},
-	judemap.Uint16:  {"u2", reflect.TypeFor[uint16](), readElements[uint16]},
-	judemap.Int16:   {"i2", reflect.TypeFor[int16](), readElements[int16]},
-	judemap.Bool:    {"b1", reflect.TypeFor[bool](), readElements[bool]},
+// npyTypes are NumPy's names for the element types, without the byte order. NumPy itself has no bfloat16 and no float8;
+// they are those of the package ml_dtypes, by the names under which numpy.dtype, and so numpy.load, knows them once that
+// is imported.
+var npyTypes = map[judemap.DType]string{
+	judemap.Float32:      "f4",
+	judemap.Float64:      "f8",
+	judemap.Int32:        "i4",
+	judemap.Int64:        "i8",
+	judemap.Uint8:        "u1",
+	judemap.Int8:         "i1",
+	judemap.Uint16:       "u2",
+	judemap.Int16:        "i2",
+	judemap.Bool:         "b1",
+	judemap.Float16:      "f2",
+	judemap.BFloat16:     "bfloat16",
+	judemap.Uint32:       "u4",
+	judemap.Uint64:       "u8",
+	judemap.Float8E4M3FN: "float8_e4m3fn",
+	judemap.Float8E5M2:   "float8_e5m2",
+	judemap.Complex64:    "c8",
 }
 
-// writeNPY writes an array as a NumPy file.
+// writeNPY writes an array as a NumPy file, version 1.0 of the format (https://numpy.org/neps/nep-0001-npy-format.html).
 func writeNPY(w io.Writer, a array) error {
-	if len(a.data) == 0 {
-		return fmt.Errorf("the tensor is empty, %v, and the NumPy library can't write the shape of an empty array", a.shape)
+	name, ok := npyTypes[a.dtype]
+	switch {
+	case !ok:
+		return fmt.Errorf("NumPy has no name for elements of %v", a.dtype)
+	case len(name) > 2: // no byte order
+	case a.dtype.Size() == 1:
+		name = "|" + name
+	default:
+		name = "<" + name
 	}
-	// The library takes the shape from the value's type: [2 3] of float32 is a [2][3]float32.
-	kind := npyTypes[a.dtype].kind
-	for i := len(a.shape) - 1; i >= 0; i-- {
-		kind = reflect.ArrayOf(a.shape[i], kind)
+	var shape strings.Builder
+	for _, n := range a.shape {
+		fmt.Fprintf(&shape, "%d, ", n)
 	}
-	return npy.Write(w, reflect.NewAt(kind, unsafe.Pointer(unsafe.SliceData(a.data))).Elem().Interface())
+	text := strings.TrimSuffix(shape.String(), " ") // (3,) is the one with a comma at its end
+	if len(a.shape) != 1 {
+		text = strings.TrimSuffix(text, ",")
+	}
+	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", name, text)
+	const before, align = 10, 64 // bytes before the header's text; what elements are aligned to
+	padding := align - 1 - (before+len(header))%align
+	header += strings.Repeat(" ", padding) + "\n"
+	start := binary.LittleEndian.AppendUint16([]byte("\x93NUMPY\x01\x00"), uint16(len(header)))
+	for _, part := range [][]byte{start, []byte(header), a.data} {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readNPY returns the array of a NumPy file.
@@ -65,11 +89,11 @@ func readNPY(file []byte) (a array, err error) {
 	case err != nil:
 		return array{}, err
 	}
-	if a.dtype, err = npyElement(r.Header.Descr.Type); err != nil {
+	var bigEndian bool
+	if a.dtype, bigEndian, err = npyElement(r.Header.Descr.Type); err != nil {
 		return array{}, err
 	}
 	a.shape = r.Header.Descr.Shape
-	// The library reads what there is, and takes the rest for zeros.
 	size, overflow := uint64(a.dtype.Size()), uint64(0)
 	for _, n := range a.shape {
 		if n < 0 {
@@ -84,8 +108,20 @@ func readNPY(file []byte) (a array, err error) {
 	if uint64(data.Len()) != size {
 		return array{}, fmt.Errorf("it has %d bytes of elements, and %v of %v takes %d", data.Len(), a.shape, a.dtype, size)
 	}
-	if a.data, err = npyTypes[a.dtype].read(r, int(size)/a.dtype.Size()); err != nil {
-		return array{}, err
+	a.data = slices.Clone(file[len(file)-int(size):])
+	if bigEndian {
+		word := a.dtype.Size()
+		if a.dtype == judemap.Complex64 {
+			word /= 2 // it is two numbers
+		}
+		for i := 0; i < len(a.data); i += word {
+			slices.Reverse(a.data[i : i+word])
+		}
+	}
+	if a.dtype == judemap.Bool {
+		for i, b := range a.data {
+			a.data[i] = min(b, 1)
+		}
 	}
 	if r.Header.Descr.Fortran {
 		a.data = toRowMajor(a.data, a.shape, a.dtype.Size())
@@ -93,27 +129,32 @@ func readNPY(file []byte) (a array, err error) {
 	return a, nil
 }
 
-// readElements reads n elements, of either byte order, and returns their bytes in this machine's.
-func readElements[T judemap.Element](r *npy.Reader, n int) ([]byte, error) {
-	values := make([]T, n)
-	if n == 0 {
-		return nil, nil
-	}
-	if err := r.Read(&values); err != nil {
-		return nil, err
-	}
-	return bytesOf(values), nil
-}
-
-// npyElement returns the element type of NumPy's description of it, as in '<f4' with its quotes.
-func npyElement(descr string) (judemap.DType, error) {
+// npyElement returns the element type of NumPy's description of it, as in '<f4' with its quotes, and whether its bytes
+// are in big-endian order.
+func npyElement(descr string) (dtype judemap.DType, bigEndian bool, err error) {
 	name := strings.Trim(descr, `'"`)
-	for dtype, t := range npyTypes {
-		if len(name) == 3 && strings.ContainsRune("<>|=", rune(name[0])) && name[1:] == t.name {
-			return dtype, nil
+	bigEndian = strings.HasPrefix(name, ">")
+	// numpy.save gives ml_dtypes' types other names, which numpy.load takes for something else, or for nothing. Only some
+	// of them tell the type. NumPy's own elements without a type, "|V2", have no byte order.
+	switch name {
+	case "<V2", ">V2":
+		return judemap.BFloat16, bigEndian, nil
+	case "<f1", ">f1":
+		return judemap.Float8E5M2, bigEndian, nil
+	case "<V1", ">V1": // float8_e4m3fn, other kinds of float8, int4, ...
+		return 0, false, fmt.Errorf("its elements are %s, as numpy.save calls several of ml_dtypes' types of one byte, and "+
+			"which one is not in the file; numpy.lib.format.write_array_header_1_0 with 'descr': 'float8_e4m3fn', and then "+
+			"tofile, save it", descr)
+	}
+	for dtype, known := range npyTypes {
+		if name == known && len(known) > 2 {
+			return dtype, false, nil
+		}
+		if len(name) == 3 && strings.ContainsRune("<>|=", rune(name[0])) && name[1:] == known {
+			return dtype, bigEndian, nil
 		}
 	}
-	return 0, fmt.Errorf("its elements are %.100s in NumPy's words, which no tensor can hold", descr)
+	return 0, false, fmt.Errorf("its elements are %.100s in NumPy's words, which no tensor can hold", descr)
 }
 
 // toRowMajor returns the elements of an array in column-major order (Fortran's) in row-major order.

@@ -70,6 +70,14 @@ func brightnesses(a array) (func(i int) byte, error) {
 		return func(i int) byte { return a.data[i] }, nil
 	case judemap.Bool:
 		return func(i int) byte { return min(1, a.data[i]) * 255 }, nil
+	case judemap.Float16:
+		return func(i int) byte {
+			return toByte(float64(judemap.F16(binary.LittleEndian.Uint16(a.data[2*i:])).Float32()))
+		}, nil
+	case judemap.BFloat16:
+		return func(i int) byte {
+			return toByte(float64(judemap.BF16(binary.LittleEndian.Uint16(a.data[2*i:])).Float32()))
+		}, nil
 	case judemap.Float32:
 		return func(i int) byte {
 			return toByte(float64(math.Float32frombits(binary.LittleEndian.Uint32(a.data[4*i:]))))
@@ -79,7 +87,7 @@ func brightnesses(a array) (func(i int) byte, error) {
 			return toByte(math.Float64frombits(binary.LittleEndian.Uint64(a.data[8*i:])))
 		}, nil
 	}
-	return nil, fmt.Errorf("a tensor of %v is no picture; those are uint8, bool, float32 or float64", a.dtype)
+	return nil, fmt.Errorf("a tensor of %v is no picture; those are uint8, bool, float16, bfloat16, float32 or float64", a.dtype)
 }
 
 func toByte(value float64) byte {

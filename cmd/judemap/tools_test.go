@@ -17,13 +17,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/judemap/judemap"
 )
 
-var dtypes = []judemap.DType{judemap.Float32, judemap.Float64, judemap.Int32, judemap.Int64, judemap.Uint8, judemap.Int8,
-	judemap.Uint16, judemap.Int16, judemap.Bool}
+var dtypes = func() (all []judemap.DType) {
+	for d := judemap.DType(0); d.Size() != 0; d++ {
+		all = append(all, d)
+	}
+	return all
+}()
+
+// bytesOf returns the bytes of elements, in place.
+func bytesOf[T judemap.Element](values []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*judemap.DTypeOf[T]().Size())
+}
 
 // sample returns an array of that type and shape: 0, 1, 0, 1, … in the lowest byte of each element.
 func sample(dtype judemap.DType, shape ...int) array {
@@ -90,15 +100,15 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// python returns a Python that has NumPy: $PYTHON, or python3.
+// python returns a Python that has NumPy and ml_dtypes: $PYTHON, or python3.
 func python(t *testing.T) string {
 	t.Helper()
 	name := os.Getenv("PYTHON")
 	if name == "" {
 		name = "python3"
 	}
-	if err := exec.Command(name, "-c", "import numpy").Run(); err != nil {
-		t.Skipf("SKIP: %s has no NumPy (%v); set PYTHON to one that has", name, err)
+	if err := exec.Command(name, "-c", "import numpy, ml_dtypes").Run(); err != nil {
+		t.Skipf("SKIP: %s has no NumPy and ml_dtypes (%v); set PYTHON to one that has", name, err)
 	}
 	return name
 }
@@ -117,16 +127,27 @@ func TestNumPy(t *testing.T) {
 		}
 		return strings.Fields(string(out))
 	}
+	var names []string
+	for _, dtype := range dtypes {
+		names = append(names, dtype.String())
+	}
 	saved := runPython(`
-import numpy as np
-for dtype in 'float32 float64 int32 int64 uint8 int8 uint16 int16 bool'.split():
+import numpy as np, ml_dtypes
+def save(name, a):
+    if a.dtype.type is ml_dtypes.float8_e4m3fn: # numpy.save would not say which type of one byte it is
+        with open(name, 'wb') as file:
+            np.lib.format.write_array_header_1_0(file, {'descr': 'float8_e4m3fn', 'fortran_order': not a.flags.c_contiguous, 'shape': a.shape})
+            file.write(a.tobytes('A'))
+    else:
+        np.save(name, a)
+for dtype in '` + strings.Join(names, " ") + `'.split():
     counted = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    for shape, a in dict(scalar=np.array(1, dtype), row=(np.arange(5) - 2).astype(dtype),
+    for shape, a in dict(scalar=np.array(1, dtype), row=(np.arange(5) - 2).astype(dtype), empty=np.zeros((2, 0), dtype),
                          cube=counted, big_endian=counted.astype(np.dtype(dtype).newbyteorder('>')), fortran=np.asfortranarray(counted), transposed=counted.T).items():
         print(f'{dtype}-{shape}')
-        np.save(f'{dtype}-{shape}.npy', a)
+        save(f'{dtype}-{shape}.npy', a)
 `)
-	if len(saved) != 9*6 {
+	if len(saved) != len(dtypes)*7 {
 		t.Fatalf("NumPy saved %v", saved)
 	}
 	for _, array := range saved {
@@ -135,10 +156,18 @@ for dtype in 'float32 float64 int32 int64 uint8 int8 uint16 int16 bool'.split():
 		mustRun(t, "export", name, filepath.Join(dir, array+".out.npy"))
 	}
 	differ := runPython(`
-import numpy as np, glob
+import numpy as np, ml_dtypes, glob
 for name in glob.glob('*.out.npy'):
-    a, b = np.load(name.replace('.out', '')), np.load(name)
-    if a.dtype.newbyteorder('<') != b.dtype or a.shape != b.shape or not (a == b).all():
+    dtype = np.dtype(name.split('-')[0])
+    b = np.load(name)
+    if dtype.name in ('bfloat16', 'float8_e5m2'): # numpy.load takes what numpy.save makes of these for something else
+        with open(name.replace('.out', ''), 'rb') as file:
+            fields = eval(file.read(128)[10:])
+            a = np.frombuffer(file.read(), dtype.newbyteorder(fields['descr'][0]))
+            a = a.reshape(fields['shape'], order='F' if fields['fortran_order'] else 'C')
+    else:
+        a = np.load(name.replace('.out', ''))
+    if dtype != b.dtype or dtype != a.dtype.newbyteorder('<') or a.shape != b.shape or not (a == b).all():
         print(name)
 `)
 	if len(differ) > 0 {
@@ -146,13 +175,14 @@ for name in glob.glob('*.out.npy'):
 	}
 
 	refused := []struct{ array, want string }{
-		{"np.zeros(3, 'f2')", "<f2"},
-		{"np.zeros(3, 'u4')", "<u4"},
+		{"np.zeros(3, 'c16')", "<c16"},
+		{"np.zeros(3, 'V2')", "|V2"},
+		{"np.zeros(3, ml_dtypes.int4)", "which one is not in the file"},
 		{"np.zeros(3, [('a', 'f4'), ('b', 'i4')])", "'a', '<f4'"},
 		{"np.array(['text'])", "<U4"},
 		{"np.zeros((1, 1, 1, 1, 1, 1, 1, 1, 1), '?')", "9 dimensions"},
 	}
-	script := "import numpy as np\n"
+	script := "import numpy as np, ml_dtypes\n"
 	for i, r := range refused {
 		script += fmt.Sprintf("np.save('refused-%d.npy', %s)\n", i, r.array)
 	}
@@ -192,6 +222,8 @@ func TestReadNPYRefuses(t *testing.T) {
 		{"overflow", file("{'descr': '<f4', 'fortran_order': True, 'shape': (4294967296, 4294967296), }", ""), "overflows"},
 		{"short", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "1234"), "4 bytes"},
 		{"long", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", "12345"), "5 bytes"},
+		{"other float8", file("{'descr': '<V1', 'fortran_order': False, 'shape': (1,), }", "1"), "which one is not in the file"},
+		{"no byte order", file("{'descr': 'f4', 'fortran_order': False, 'shape': (1,), }", "1234"), "'f4'"},
 		{"object", file("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", ""), "|O"},
 	} {
 		if _, err := readNPY([]byte(test.file)); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -201,8 +233,6 @@ func TestReadNPYRefuses(t *testing.T) {
 	empty := file("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", "")
 	if a, err := readNPY([]byte(empty)); err != nil || len(a.data) != 0 || !slices.Equal(a.shape, []int{0, 3}) {
 		t.Errorf("an empty array: %v, %v", a, err)
-	} else if err := writeNPY(io.Discard, a); err == nil || !strings.Contains(err.Error(), "[0 3]") {
-		t.Errorf("writing an empty array: %v", err)
 	}
 }
 
@@ -217,7 +247,7 @@ func FuzzReadNPY(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		a, err := readNPY(file)
-		if err != nil || len(a.data) == 0 {
+		if err != nil {
 			return
 		}
 		var again bytes.Buffer
@@ -297,6 +327,10 @@ func TestPictureOf(t *testing.T) {
 		{array{[]int{1, 2}, judemap.Bool, rgb[:2]}, "{255 255 255 255} {255 255 255 255}"},
 		{array{[]int{1, 2, 1}, judemap.Uint8, rgb[:2]}, "{1 1 1 255} {2 2 2 255}"},
 		{array{[]int{1, 2}, judemap.Float32, bytesOf([]float32{0.5, 2})}, "{128 128 128 255} {255 255 255 255}"},
+		{array{[]int{1, 2}, judemap.Float16, bytesOf([]judemap.F16{judemap.ToF16(0.5), judemap.ToF16(2)})}, "{128 128 128 255} {255 255 255 255}"},
+		{array{[]int{1, 2}, judemap.BFloat16, bytesOf([]judemap.BF16{judemap.ToBF16(0.5), judemap.ToBF16(-1)})}, "{128 128 128 255} {0 0 0 255}"},
+		{array{[]int{1, 1}, judemap.Float8E5M2, make([]byte, 1)}, "float8_e5m2"},
+		{array{[]int{1, 1}, judemap.Complex64, make([]byte, 8)}, "complex64"},
 		{array{[]int{1, 1}, judemap.Float64, make([]byte, 8)}, "{0 0 0 255}"},
 		{array{[]int{2}, judemap.Uint8, rgb[:2]}, "no picture"},
 		{array{[]int{2, 1, 1, 3}, judemap.Uint8, rgb}, "no picture"},
@@ -467,6 +501,41 @@ func TestSummary(t *testing.T) {
 	odd, err := summarizeSlice([]float64{math.NaN(), math.Inf(1), 2}, nil)
 	odd.print(&out)
 	if err != nil || !strings.Contains(out.String(), "NaN      1\ninfinite 1\nmin      2\n") {
+		t.Errorf("%s, %v", &out, err)
+	}
+}
+
+// Every type is summarized by the numbers it stands for.
+func TestSummaryOfTypes(t *testing.T) {
+	s, err := judemap.New(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, dtype := range dtypes {
+		if err := s.Fill([]int{3}, dtype, 1); err != nil {
+			t.Fatal(err)
+		}
+		tensor, err := s.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := summarize(&tensor)
+		if err != nil || sum.elements != 3 || sum.min != "1" || sum.max != "1" || sum.mean != 1 {
+			t.Errorf("%v: %+v, %v", dtype, sum, err)
+		}
+	}
+	if err := judemap.WriteSlice(s, []int{3}, []complex64{3 + 4i, -1i, complex(float32(math.Inf(-1)), 0)}); err != nil {
+		t.Fatal(err)
+	}
+	tensor, err := s.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	sum, err := summarize(&tensor)
+	sum.print(&out)
+	if err != nil || !strings.Contains(out.String(), "infinite 1\nOf the magnitudes:\nmin      1\nmax      5\nmean     3\n") {
 		t.Errorf("%s, %v", &out, err)
 	}
 }

@@ -151,8 +151,9 @@ void jm_free(jm_segment* segment);
 jm_status jm_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
                    uint64_t length);
 
-/* Commits a tensor whose every element is `value`, truncated toward zero for integers. Of Bool, 0 is 0 and all else 1.
- * Errors: those of jm_write, and JM_ERR_RANGE where the type can't hold the value. */
+/* Commits a tensor whose every element is `value`: truncated toward zero for integers, the nearest for floats, the real
+ * part for complex64; for bool 0 is false, and all else true, NaN too. Errors: those of jm_write, and JM_ERR_RANGE
+ * where the type can't hold the value. */
 jm_status jm_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value);
 
 /* Starts a write in place: *data gets the address of *length bytes for the caller to fill (they hold the previous
