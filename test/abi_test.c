@@ -129,6 +129,7 @@ static void shared(void) {
   jm_segment *writer, *reader;
   jm_tensor tensor;
   jm_parker* parker;
+  jm_watch* watch;
   uint64_t token = 0;
   size_t lane;
   const char* why;
@@ -143,10 +144,14 @@ static void shared(void) {
   REQUIRE_STATUS(jm_remove(name), JM_OK);
 
   REQUIRE_STATUS(jm_parker_new(&parker, NULL), JM_OK);
-  REQUIRE_STATUS(jm_watch(parker, reader, jm_version(reader), 5, &lane), JM_OK);
+  REQUIRE_STATUS(jm_watch_new(parker, reader, 5, &watch, &lane), JM_OK);
+  REQUIRE_STATUS(jm_watch_arm(watch, jm_version(reader)), JM_OK);
   REQUIRE(lane == 0 && jm_parker_threads(parker) == 1);
   REQUIRE_STATUS(jm_write(writer, shape, 1, JM_INT32, &value, sizeof value), JM_OK);
   REQUIRE(jm_parker_wait(parker, lane, &token, 1) == 1 && token == 5);
+  REQUIRE_STATUS(jm_watch_arm(watch, 0), JM_ERR_BUSY);
+  jm_watch_disarm(watch);
+  jm_watch_free(watch);
   jm_parker_free(parker);
 
   REQUIRE_STATUS(jm_read(reader, &tensor), JM_OK);
@@ -158,8 +163,102 @@ static void shared(void) {
 }
 #endif
 
+/* A null pointer is an error, wherever it is, and never a crash. */
+static void null_pointers(void) {
+  const uint64_t shape[] = {1};
+  uint64_t length;
+  jm_segment* segment;
+  jm_tensor tensor = {0};
+  jm_stats stats;
+  void* data;
+  uint8_t byte = 1;
+  int descriptor;
+
+  REQUIRE_STATUS(jm_new(1, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_create("judemap-abi-test-null", 1, 0600, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_create_sealed(1, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_open("judemap-abi-test-null", 0, NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_open_descriptor(0, 0, NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_list_new(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_parker_new(NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_tensor_bytes(shape, 1, JM_UINT8, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_tensor_bytes(NULL, 1, JM_UINT8, &length), JM_ERR_ARGUMENT);
+
+  REQUIRE_STATUS(jm_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_retire(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_write(NULL, shape, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_fill(NULL, shape, 1, JM_UINT8, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_commit(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_abort(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_read(NULL, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_next(NULL, 0, 0, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_try_read(NULL, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_try_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_attach(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_write(NULL, shape, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_fill(NULL, shape, 1, JM_UINT8, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_commit(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_abort(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_park(NULL, 0, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_retire(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_watch_arm(NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE(jm_valid(NULL, &tensor) == 0 && jm_corrupt_field(NULL, &tensor) == NULL && jm_version(NULL) == 0);
+  REQUIRE(jm_writer_state(NULL) == JM_WRITER_NONE && jm_capacity(NULL) == 0 && jm_base(NULL) == NULL);
+  REQUIRE(jm_is_pinned(NULL) == 0 && jm_list_next(NULL) == NULL && jm_parker_next(NULL) == 0);
+  REQUIRE(jm_parker_wait(NULL, 0, &length, 1) == 0 && jm_parker_threads(NULL) == 0);
+  jm_free(NULL);
+  jm_unpin(NULL);
+  jm_set_poll(NULL, 1);
+  jm_set_threads(NULL, 1);
+  jm_get_stats(NULL, &stats);
+  jm_protocol_wake(NULL);
+  jm_protocol_close(NULL);
+  jm_protocol_unpin(NULL);
+  jm_list_free(NULL);
+  jm_watch_disarm(NULL);
+  jm_watch_free(NULL);
+  jm_parker_stop(NULL);
+  jm_parker_free(NULL);
+
+  REQUIRE_STATUS(jm_new(8, 0, &segment), JM_OK);
+  REQUIRE_STATUS(jm_write(segment, NULL, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, NULL, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_begin(segment, shape, 1, JM_UINT8, NULL, &length), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_begin(segment, shape, 1, JM_UINT8, &data, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, &byte, 1), JM_OK);
+  REQUIRE_STATUS(jm_read(segment, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_try_read(segment, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_next(segment, 0, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_read_into(segment, NULL, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_read_into(segment, &byte, 1, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_descriptor(segment, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE(jm_valid(segment, NULL) == 0 && jm_corrupt_field(segment, NULL) == NULL);
+  jm_get_stats(segment, NULL);
+  jm_get_stats(segment, &stats);
+  REQUIRE(stats.commits == 1 && stats.wakes == 0);
+
+  /* What ends no update changes nothing, and holds nobody up. */
+  REQUIRE_STATUS(jm_commit(segment), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_abort(segment), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_begin(segment, shape, 1, JM_UINT8, &data, &length), JM_OK);
+  REQUIRE_STATUS(jm_commit(segment), JM_OK);
+  REQUIRE_STATUS(jm_commit(segment), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_abort(segment), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_write(segment, shape, 1, JM_UINT8, &byte, 1), JM_OK);
+  REQUIRE(jm_version(segment) == 6);
+  jm_free(segment);
+}
+
 int main(void) {
   layout();
+  null_pointers();
   write_and_read();
   errors();
 #ifdef __linux__
