@@ -3,6 +3,7 @@
 #include "csrc/memory_posix.cc"
 #include "csrc/memory_windows.cc"
 #include "csrc/parker.cc"
+#include "csrc/payload.cc"
 #include "csrc/segment.cc"
 #include "csrc/share_linux.cc"
 #include "csrc/share_other.cc"

@@ -5,5 +5,5 @@ package csrc
 
 import "embed"
 
-//go:embed *.cc
+//go:embed *.cc *.h
 var _ embed.FS
