@@ -184,6 +184,7 @@ func (s *Segment) Write(shape []int, dtype DType, data []byte) error {
 	if err := s.mapping.core.write(shape, dtype, data); err != nil {
 		return s.writeError(err, shape, dtype, len(data))
 	}
+	s.attach()
 	return nil
 }
 
@@ -208,6 +209,7 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	if err != nil {
 		return s.writeError(err, shape, dtype, -1)
 	}
+	s.attach()
 	filled := false
 	defer func() { // also when fill panics or ends the goroutine
 		if filled {
@@ -239,6 +241,7 @@ func (s *Segment) Fill(shape []int, dtype DType, value float64) error {
 		}
 		return s.writeError(err, shape, dtype, -1)
 	}
+	s.attach()
 	return nil
 }
 
@@ -263,31 +266,30 @@ func (s *Segment) writeError(err error, shape []int, dtype DType, length int) er
 	case err == ErrCapacity:
 		return fmt.Errorf("%w: %v of %v takes %d bytes, and the segment has room for %d", ErrCapacity, shape, dtype, bytes,
 			s.capacity)
+	case err == ErrWriterActive || err == errReadOnly:
+		return err
 	}
-	return err
+	return fmt.Errorf("judemap: starting to write: %w", err)
 }
 
-// lockWriting takes the right to write, first among goroutines and then among processes.
+// lockWriting takes the right to write among goroutines. The core takes that among processes.
 func (s *Segment) lockWriting() error {
-	if !s.open.Load() {
+	if !s.open.Load() { // the zero Segment has no lock that would end it
 		return ErrClosed
 	}
 	s.writing.Lock()
-	if s.open.Load() && s.attached.Load() {
-		return nil
+	if !s.open.Load() {
+		s.unlockWriting()
+		return ErrClosed
 	}
-	err := ErrClosed
-	if s.open.Load() {
-		if err = s.mapping.core.attach(); err == nil {
-			s.attached.Store(true)
-			return nil
-		}
-		if err != ErrWriterActive && err != errReadOnly {
-			err = fmt.Errorf("judemap: taking the writer's lock: %w", err)
-		}
+	return nil
+}
+
+// attach notes that a commit has begun, and so that s is the writer.
+func (s *Segment) attach() {
+	if !s.attached.Load() {
+		s.attached.Store(true)
 	}
-	s.unlockWriting()
-	return err
 }
 
 // unlockWriting ends a write, whatever became of it, and wakes the parked readers.

@@ -221,11 +221,6 @@ func (c core) retire() error {
 	return status(st, errno)
 }
 
-func (c core) attach() error {
-	st, errno := C.jm_protocol_attach(c.segment)
-	return status(st, errno)
-}
-
 // dimensions returns a shape as the core takes it, in the caller's memory or in room.
 func dimensions(shape []int, room *[MaxDims]C.uint64_t) *C.uint64_t {
 	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(room[0]) {
@@ -241,18 +236,29 @@ func bytesPointer(data []byte) *C.uint8_t {
 	return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(data)))
 }
 
-// The calls that write want an attached handle: the system's errors are attach's.
+// The calls that write are made again where the system refused something: only the first one of a handle asks it, for
+// the writer's lock, and only a call that returns errno along says why.
 
 func (c core) write(shape []int, dtype DType, data []byte) error {
 	var room [MaxDims]C.uint64_t
 	st := C.go_write(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), bytesPointer(data),
 		C.uint64_t(len(data)))
+	if st == C.JM_ERR_SYSTEM {
+		st, errno := C.go_write(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+			bytesPointer(data), C.uint64_t(len(data)))
+		return status(st, errno)
+	}
 	return status(st, nil)
 }
 
 func (c core) fill(shape []int, dtype DType, value float64) error {
 	var room [MaxDims]C.uint64_t
 	st := C.go_fill(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), C.double(value))
+	if st == C.JM_ERR_SYSTEM {
+		st, errno := C.go_fill(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+			C.double(value))
+		return status(st, errno)
+	}
 	return status(st, nil)
 }
 
@@ -261,8 +267,8 @@ func (c core) begin(shape []int, dtype DType) ([]byte, error) {
 	var room [MaxDims]C.uint64_t
 	var data C.uintptr_t
 	var length C.uint64_t
-	st := C.go_begin(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
-	if err := status(st, nil); err != nil {
+	st, errno := C.go_begin(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), &data, &length)
+	if err := status(st, errno); err != nil {
 		return nil, err
 	}
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(c.base()), DataOffset)), int(length)), nil

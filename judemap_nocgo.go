@@ -46,7 +46,6 @@ func (core) writer() WriterState                           { return WriterNone }
 func (core) descriptor(bool) (uintptr, error)              { return 0, errNoCgo }
 func (core) close()                                        {}
 func (core) retire() error                                 { return errNoCgo }
-func (core) attach() error                                 { return errNoCgo }
 func (core) write([]int, DType, []byte) error              { return errNoCgo }
 func (core) fill([]int, DType, float64) error              { return errNoCgo }
 func (core) begin([]int, DType) ([]byte, error)            { return nil, errNoCgo }

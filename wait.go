@@ -75,8 +75,7 @@ func (s *Segment) parkLeader(ctx context.Context, seen uint64) error {
 			return ctx.Err()
 		}
 	}
-	woken, _ := w.end()
-	close(woken)
+	close(w.end())
 	return err
 }
 
@@ -148,14 +147,12 @@ func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 // leave takes the caller out of the group of this channel, and ends the group with its last member.
 func (w *waiters) leave(woken <-chan struct{}) {
 	w.mu.Lock()
-	token := uint64(0)
+	defer w.mu.Unlock()
 	if w.woken == woken { // else it was woken, and is no more
 		if w.count--; w.count == 0 {
-			_, token = w.end()
+			w.end()
 		}
 	}
-	w.mu.Unlock()
-	unwatch(token)
 }
 
 // wake wakes all parked goroutines, and says whether there were any. Call it after the change they wait for.
@@ -164,21 +161,22 @@ func (w *waiters) wake() bool {
 		return false
 	}
 	w.mu.Lock()
-	woken, token := w.end()
+	woken := w.end()
 	w.mu.Unlock()
 	if woken != nil {
 		close(woken)
 	}
-	unwatch(token)
 	return woken != nil
 }
 
-// end takes the group away, and returns what belonged to it. The caller holds mu.
-func (w *waiters) end() (woken chan struct{}, token uint64) {
-	woken, token = w.woken, w.token
+// end takes the group away, and returns its channel. The caller holds mu: the watch is the Segment's, and the next group
+// waits for it too.
+func (w *waiters) end() (woken chan struct{}) {
+	woken = w.woken
+	unwatch(w.token)
 	w.woken, w.count, w.token = nil, 0, 0
 	w.parked.Store(false)
-	return woken, token
+	return woken
 }
 
 // parkMember parks the goroutine, and no thread.

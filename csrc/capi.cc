@@ -273,10 +273,6 @@ void jm_parker_stop(jm_parker* parker) {
 
 size_t jm_parker_threads(jm_parker* parker) { return parker == nullptr ? 0 : parker->threads(); }
 
-jm_status jm_protocol_attach(jm_segment* segment) {
-  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().attach();
-}
-
 jm_status jm_protocol_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
                             const uint8_t* data, uint64_t length) {
   return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().write(shape, ndim, dtype, data, length);
@@ -319,7 +315,7 @@ void jm_protocol_close(jm_segment* segment) {
 
 jm_status jm_protocol_retire(jm_segment* segment) {
   if (segment == nullptr) return JM_ERR_ARGUMENT;
-  errno = segment->protocol().retire();
+  errno = segment->give_back();
   return errno == 0 ? JM_OK : JM_ERR_SYSTEM;
 }
 

@@ -20,8 +20,15 @@
 #include <exception>
 #include <thread>
 
-#include "judemap/seqlock.h"
 #include "wait.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define JM_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define JM_THREAD_SANITIZER 1
+#endif
+#endif
 
 namespace judemap {
 namespace payload {

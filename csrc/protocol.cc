@@ -434,18 +434,26 @@ void Protocol::wake_waiters() noexcept {
   }
 }
 
-// announce() and conceal() may run beside close(), and after it: the header's page can be written to for as long as it
-// is mapped. What close() found in announced_ it has taken out of the count; who comes later finds closed_ set, and
-// takes itself out.
+// announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of the
+// count; who comes later finds closed_ set, and takes itself out. retire() leaves the header where it is for as long as
+// one of them is at it (model/count.pml).
 void Protocol::announce() noexcept {
   if (!counts_waiters_ || inherited()) return;
+  counting_.fetch_add(1, std::memory_order_seq_cst);
   header_->waiters.fetch_add(1, std::memory_order_seq_cst);
   announced_.fetch_add(1, std::memory_order_seq_cst);
-  if (closed_.load(std::memory_order_seq_cst)) conceal();
+  if (closed_.load(std::memory_order_seq_cst)) uncount_one();
+  counting_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 void Protocol::conceal() noexcept {
   if (!counts_waiters_ || inherited()) return;
+  counting_.fetch_add(1, std::memory_order_seq_cst);
+  uncount_one();
+  counting_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void Protocol::uncount_one() noexcept {
   std::uint32_t announced = announced_.load(std::memory_order_relaxed);
   do {
     if (announced == 0) return;  // close() did it
@@ -495,24 +503,24 @@ bool Protocol::flagged() const noexcept {
 
 jm_writer Protocol::writer() const noexcept {
   if (!shared_ || closed()) return JM_WRITER_NONE;
-  if (attached_.load(std::memory_order_acquire) && !inherited()) return JM_WRITER_HERE;
+  if (attached()) return JM_WRITER_HERE;
+  const std::uint64_t sequence = version();
   for (int look = 0; look < 2; ++look) {
-    const std::uint64_t sequence = version();
     bool locked = false;
     if (share::writer_locked(descriptor_.load(std::memory_order_relaxed), &locked) != 0 || locked) {
       died_at_.store(kNever, std::memory_order_relaxed);
       return JM_WRITER_OTHER;
     }
-    if (!left_behind(sequence)) return JM_WRITER_NONE;
+    if (!left_behind(sequence) || version() != sequence) return JM_WRITER_NONE;
   }
   return JM_WRITER_DIED;
 }
 
-// A writer takes the lock, then sets the flag, then commits; it clears the flag, then drops the lock. So the flag, or
-// an odd sequence, without a lock is a death, unless one writer ended and another began in between: hence writer()'s
-// second look. The odd sequence must be the same before and after the look at the lock.
+// A writer takes the lock, then sets the flag, then commits, if only by giving up; it clears the flag, then drops the
+// lock. So the flag, or an odd sequence, without a lock is a death, unless one writer ended and another began in between:
+// hence writer()'s second look, and the sequence that must be the same before and after both (model/segment.pml).
 bool Protocol::left_behind(std::uint64_t sequence) const noexcept {
-  const bool odd = (sequence & 1) != 0 && version() == sequence;
+  const bool odd = (sequence & 1) != 0;
   if (writers_wake_) return odd || flagged();
   // Others may write here who take no lock.
   if (odd) {
@@ -552,7 +560,10 @@ void Protocol::close() noexcept {
   if (const int descriptor = descriptor_.exchange(-1); descriptor >= 0) share::close(descriptor);
 }
 
-int Protocol::retire() noexcept { return memory::retire(header_, mapped_); }
+int Protocol::retire() noexcept {
+  if (counting_.load(std::memory_order_seq_cst) != 0) return EAGAIN;
+  return memory::retire(header_, mapped_);
+}
 
 int Protocol::pin() noexcept { return memory::pin(header_, mapped_); }
 

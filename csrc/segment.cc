@@ -4,6 +4,7 @@
 #include "judemap/segment.h"
 
 #include <cerrno>
+#include <thread>
 
 #include "clock.h"
 
@@ -56,7 +57,7 @@ jm_status Segment::retire() noexcept {
   int error = 0;
   if (!retired_) {
     protocol_.close();
-    error = protocol_.retire();
+    error = give_back();
     retired_ = true;
     pinned_.store(false, std::memory_order_relaxed);
   }
@@ -66,6 +67,14 @@ jm_status Segment::retire() noexcept {
   }
   errno = error;
   return error == 0 ? JM_OK : JM_ERR_SYSTEM;
+}
+
+int Segment::give_back() noexcept {
+  for (;;) {
+    const int error = protocol_.retire();
+    if (error != EAGAIN) return error;
+    std::this_thread::yield();  // a thread counts itself in or out, a matter of a few stores
+  }
 }
 
 // A commit with the lock held.

@@ -197,7 +197,6 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_try_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_pin(NULL), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_attach(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_write(NULL, shape, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_fill(NULL, shape, 1, JM_UINT8, 1), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);

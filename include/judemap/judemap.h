@@ -299,8 +299,6 @@ int jm_is_pinned(const jm_segment* segment);
  * jm_free, and no others. protocol.h says what must not run beside what. Errors are those of the functions above that
  * have the same name behind jm_. */
 
-/* Becomes the segment's writer, as every function that writes does by itself. */
-jm_status jm_protocol_attach(jm_segment* segment);
 jm_status jm_protocol_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
                             const uint8_t* data, uint64_t length);
 jm_status jm_protocol_fill(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value);

@@ -6,7 +6,7 @@
 // What a caller must see to:
 //
 //   at any time, from any thread    try_read, try_read_into, valid, version, writer, died, announce, conceal, park, nap
-//   one at a time                   attach, begin, write, fill, commit, abort: the caller's lock between its writers
+//   one at a time                   begin, write, fill, commit, abort: the caller's lock between its writers
 //   one at a time, and not with     open_again, close: the caller's lock for the handle's end; close also with the
 //   each other                      writers' lock
 //   after close                     retire
@@ -68,11 +68,9 @@ class Protocol {
   // Threads that a large copy or fill may use, the caller's included; 0: the core's default. Before the first use.
   void set_threads(unsigned threads) noexcept { threads_ = threads; }
 
-  // Becomes the one writer among processes, and puts right what one that died left behind. Does nothing where this
-  // handle is that already. JM_ERR_WRITER_ACTIVE, JM_ERR_READ_ONLY, JM_ERR_FORKED, JM_ERR_CLOSED, JM_ERR_SYSTEM.
-  jm_status attach() noexcept;
-
-  // Starts a commit: *data is for the caller to fill. Attaches first. JM_ERR_ARGUMENT if one is in progress.
+  // Starts a commit: *data is for the caller to fill. The first becomes the one writer among processes, and puts right
+  // what one that died left behind. JM_ERR_ARGUMENT if a commit is in progress; JM_ERR_WRITER_ACTIVE, JM_ERR_READ_ONLY,
+  // JM_ERR_FORKED, JM_ERR_CLOSED, JM_ERR_SYSTEM.
   jm_status begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
                   std::uint64_t* length) noexcept;
   // Ends it, and wakes whoever is parked. JM_ERR_ARGUMENT if none is in progress.
@@ -116,7 +114,8 @@ class Protocol {
   // Gives back what other processes see of this handle: the right to write, its parked readers in the header's count,
   // its descriptors. What is parked on it wakes. Idempotent.
   void close() noexcept;
-  // Gives the memory back and keeps the addresses, which read as zeros from here on. 0, or an errno value.
+  // Gives the memory back and keeps the addresses, which read as zeros from here on. 0, or an errno value; EAGAIN while
+  // a thread is in the middle of announce() or conceal().
   int retire() noexcept;
 
   bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
@@ -133,6 +132,7 @@ class Protocol {
   void unpin() noexcept;
 
  private:
+  jm_status attach() noexcept;
   // Checks a tensor to be written against the table of types and the capacity.
   jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
                      Metadata* metadata) const noexcept;
@@ -143,6 +143,8 @@ class Protocol {
   bool flagged() const noexcept;
   // Wakes the parked readers of all processes, if any are counted.
   void wake_waiters() noexcept;
+  // Takes one reader of this handle out of all counts, unless close() did.
+  void uncount_one() noexcept;
   // Takes readers of this handle out of the header's count of waiters.
   void uncount(std::uint32_t readers) noexcept;
   // Takes over a mapping of `size` bytes.
@@ -175,6 +177,7 @@ class Protocol {
   std::unique_ptr<share::WriterLock> lock_;
   std::atomic<std::int64_t> poll_{1'000'000};
   std::atomic<std::uint32_t> announced_{0};  // what this handle has added to the header's waiters
+  std::atomic<std::uint32_t> counting_{0};   // threads that are about to change that
 
   // A sequence that was seen odd, with no writer at hand, and when first, in nanoseconds. Any thread may look: the time
   // is stored before the sequence that it belongs to.

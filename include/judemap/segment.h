@@ -89,6 +89,9 @@ class Segment {
   void unpin() noexcept;
   bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
 
+  // Gives the memory of an ended handle back. 0, or an errno value.
+  int give_back() noexcept;
+
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   Protocol& protocol() noexcept { return protocol_; }
   const Protocol& protocol() const noexcept { return protocol_; }
