@@ -61,27 +61,23 @@ end:
 
 #define FREE 0
 byte lock = FREE;       /* the writer lock: FREE, or its holder's number + 1 */
-byte asleep;            /* bit r: reader r is in a futex wait on the low word of `sequence` */
 bool killed[WRITERS];   /* SIGKILL was sent */
 
-/* Wakes every reader in a futex wait. One that is not asleep yet is none of its business: the kernel compares
- * `sequence` when that one comes. */
-#ifdef WAKE_ONE
-#define FUTEX_WAKE asleep = asleep & (asleep - 1)
-#else
-#define FUTEX_WAKE asleep = 0
-#endif
+#include "common.pml"           /* who is asleep, and the wake */
 
 
 /* ---- The segment's coordination block, and what only the proof remembers ----------------------------------------- */
 
 byte waiters;           /* parked readers */
-bool attached;          /* flag: a writer is here; one that dies leaves it set */
+bool attached;          /* flag bit 1: a writer has the lock; one that dies leaves it set */
 
 #define EMPTY 0         /* metadata with ndim 0, byte_length 0 */
 
 byte holders;           /* writers between lock and unlock */
-short died_versions;    /* bit s/2: a writer died and left the odd sequence s behind */
+byte tenure;            /* how often the lock was taken */
+mtype = { IN_ORDER, DIED_UNSEEN, DIED };
+mtype last = IN_ORDER;  /* how the last holder ended; DIED_UNSEEN: before its first commit began, or after its end in
+                         * order, when all that is left is that the kernel takes back the lock */
 byte finished;          /* bit w: writer w needs nothing more from anybody */
 short empty_versions = 1; /* bit s/2: version s holds no tensor; version 0 is the one before the first commit */
 
@@ -137,10 +133,15 @@ inline commit()
 }
 
 /* The new holder of the lock puts right what a dead one left: a commit cut short, or one that woke nobody. The second
- * cannot be seen in the segment, so every new holder wakes: it may not commit for a long time. */
+ * cannot be seen in the segment, so every new holder wakes: it may not commit for a long time.
+ *
+ * The flag is set with the lock held and before the first commit, and is cleared with the lock held: so the flag without
+ * a lock is a death, as far as one look can tell (see look_for_death). Both are sequentially consistent. */
 inline take_over()
 {
+#ifndef FLAG_AFTER_COMMIT
 	attached = true;
+#endif
 	seq = memory[SEQUENCE];         /* the lock's own acquire; later loads would be forwarded what `seq` holds */
 #ifndef NO_REPAIR
 	if
@@ -166,24 +167,44 @@ inline take_over()
 #define IS_FREE (lock == FREE)
 #endif
 
+#ifdef END_WITHOUT_COMMIT
+#define HAS_COMMITTED true
+#else
+#define HAS_COMMITTED (commits != 0)
+#endif
+
 proctype writer(byte me)
 {
 	byte seq;
 	byte commits;
+	bool closed;
 
 	{
+#ifdef FLAG_BEFORE_LOCK
+		attached = true;
+#endif
 		if
-		:: atomic { IS_FREE -> lock = me + 1; holders++; assert(holders == 1) }
+		:: atomic { IS_FREE -> lock = me + 1; holders++; assert(holders == 1); tenure++; last = IN_ORDER }
 		:: lock != FREE -> goto left    /* ErrWriterActive */
 		fi;
 		assert(DRAINED);
 		take_over();
 		do
-		:: commits < COMMITS -> commits++; commit()
+		:: commits < COMMITS ->
+			commits++;
+			commit();
+#ifdef FLAG_AFTER_COMMIT
+			attached = true
+#endif
 		:: break
 		od;
 		if
-		:: attached = false             /* closes the segment */
+		/* Closes the segment. Not before it has committed: a reader takes a writer that was here and left the sequence
+		 * as it was for one that died. */
+		:: HAS_COMMITTED ->
+#ifndef CLEAR_AFTER_UNLOCK
+			atomic { DRAINED -> attached = false; closed = true }
+#endif
 		::                              /* or keeps it, alive, and never commits again */
 			finished = finished | (1 << me);
 end_idle:		false
@@ -195,13 +216,18 @@ end_idle:		false
 	atomic {
 		DRAINED ->
 		if
-		:: killed[me] && IS_ODD(memory[SEQUENCE]) ->
-			died_versions = died_versions | (1 << (memory[SEQUENCE] / 2))
+		:: killed[me] -> last = (!closed && (commits != 0 || IS_ODD(memory[SEQUENCE])) -> DIED : DIED_UNSEEN)
 		:: else
 		fi;
 		holders--;
 		lock = FREE
 	};
+#ifdef CLEAR_AFTER_UNLOCK
+	if
+	:: killed[me]
+	:: else -> attached = false
+	fi;
+#endif
 left:
 	finished = finished | (1 << me)
 }
@@ -242,7 +268,47 @@ inline load_rest()
 
 inline forget()
 {
-	d_step { seq = 0; again = 0; meta = 0; data = 0; got_meta = false; got_data = false; got_again = false }
+	d_step {
+		seq = 0; again = 0; meta = 0; data = 0; got_meta = false; got_data = false; got_again = false;
+		owed = 0; is_true = false
+	}
+}
+
+/* Goes to `sleep` unless a writer died: one that left `sequence` at seq, and nobody took over.
+ *
+ * Flag, lock, flag, lock. One look is not enough: the writer may have ended between flag and lock. The second look
+ * finds the flag of another one, who came after the first look at the lock. If that one holds no lock either, it died:
+ * it can't have ended in order, for then it would have committed, and `sequence`, loaded last, would have moved. An odd
+ * sequence needs no flag.
+ *
+ * The code loads `sequence` in between as well: a seq that moved is found here at the end, and the rest is the same. */
+inline look_for_death()
+{
+	owed = (last == DIED -> tenure : 0);
+#ifndef ONE_LOOK
+	if
+	:: !IS_ODD(seq) && !attached -> goto sleep
+	:: else
+	fi;
+	if
+	:: lock != FREE -> goto sleep
+	:: else
+	fi;
+#endif
+	if
+	:: !IS_ODD(seq) && !attached -> goto sleep
+	:: else
+	fi;
+	if
+	:: lock != FREE -> goto sleep
+	:: atomic { lock == FREE -> is_true = (last != IN_ORDER) }
+	fi;
+#ifndef NO_DIED_RECHECK
+	if
+	:: memory[SEQUENCE] != seq -> goto unpark
+	:: else
+	fi
+#endif
 }
 
 /* Every futex wait has a time-out. One could think that it needs none while no writer is attached, who could die: the
@@ -261,6 +327,8 @@ proctype reader(byte me)
 	byte calls;
 	byte seq, again, meta, data;
 	bool got_meta, got_data, got_again;
+	byte owed;                      /* proof: the tenure that had ended by a death when this look for one began, or 0 */
+	bool is_true;                   /* proof: there was a death, and nobody had taken over, at the last look at the lock */
 #ifdef FOREVER_IF_NONE
 	bool bounded;
 #endif
@@ -286,8 +354,7 @@ retry:
 	seq = memory[SEQUENCE];         /* acquire: the loads below come after it; pairs with the release in publish */
 	assert(seq >= after);           /* versions never go back */
 	if
-	:: IS_ODD(seq) -> goto in_progress
-	:: !IS_ODD(seq) && seq == after -> goto park
+	:: IS_ODD(seq) || seq == after -> goto park
 	:: else
 	fi;
 
@@ -302,22 +369,6 @@ retry:
 	after = seq;
 	goto next;
 
-in_progress:
-	/* Odd and no writer: it died. `sequence` is loaded once more after the look at the lock, for the writer may have
-	 * finished its commit and closed the segment between the two. */
-	if
-	:: lock != FREE -> goto park
-	:: else
-	fi;
-#ifndef NO_DIED_RECHECK
-	if
-	:: memory[SEQUENCE] != seq -> goto retry
-	:: else
-	fi;
-#endif
-	assert((died_versions >> (seq / 2)) & 1);
-	goto next;                      /* ErrWriterDied */
-
 park:
 	waiters++;                      /* sequentially consistent; pairs with the load of `waiters` in wake */
 #ifndef COMPARE_ONLY
@@ -329,6 +380,12 @@ park:
 	:: else
 	fi;
 #endif
+	look_for_death();
+	assert(is_true);
+	waiters--;
+	goto next;                      /* ErrWriterDied */
+
+sleep:
 #ifdef FOREVER_IF_NONE
 	bounded = attached;
 #endif
@@ -337,7 +394,12 @@ park:
 	asleep = asleep | SELF;
 #else
 	if
-	:: atomic { memory[SEQUENCE] == seq -> asleep = asleep | SELF }
+	:: atomic {
+		memory[SEQUENCE] == seq ->
+		assert(last != DIED || owed != tenure);     /* who looks after a death finds it */
+		asleep = asleep | SELF;
+		owed = 0
+	}
 	:: memory[SEQUENCE] != seq -> goto unpark
 	fi;
 #endif
@@ -347,9 +409,10 @@ park:
 	 * not, or it would hide a lost wake. */
 	:: atomic { lock == FREE && IS_BOUNDED -> asleep = asleep & ~SELF }
 	/* Promela's `timeout`: nothing else in the whole model can move, so this reader sleeps for ever. It may, if there
-	 * is nothing newer to see. */
+	 * is nothing newer to see, and nobody died. */
 	:: timeout ->
 		assert(memory[SEQUENCE] == after);
+		assert(last != DIED);
 		goto done
 	fi;
 

@@ -98,7 +98,7 @@ step "float vectors" with_tools float_vectors
 step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
-step "model" model/check.sh
+step "model" model/check_model.sh
 step fuzz fuzz
 step "Go mutants" test/go_mutants.sh
 step "C++ core" test/check.sh
