@@ -5,9 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image/png"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,12 +217,13 @@ func TestDemoInterrupted(t *testing.T) {
 	}{
 		{syscall.SIGINT, 0},
 		{syscall.SIGTERM, 0},
-		{syscall.SIGKILL, -1}, // its workers then clean up
+		{syscall.SIGQUIT, 2},  // with the goroutines' stacks; its keeper then cleans up
+		{syscall.SIGKILL, -1}, // and here
 	} {
 		t.Run(test.signal.String(), func(t *testing.T) {
 			demo, segment, wait := startDemo(t)
-			if n := len(workersOf(t, segment)); n != 3 {
-				t.Errorf("%d workers, want 3", n)
+			if n := len(workersOf(t, segment)); n != 4 {
+				t.Errorf("%d processes, want a producer, two consumers and a keeper", n)
 			}
 			if s, err := judemap.Open(segment); err != nil {
 				t.Error(err)
@@ -241,13 +242,63 @@ func TestDemoInterrupted(t *testing.T) {
 					t.Fatalf("workers are left: %v", workersOf(t, segment))
 				}
 			}
-			if s, err := judemap.Open(segment); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the segment is left: %v", err)
-				s.Close()
+			if exists(segment) {
+				t.Error("the segment is left")
 			}
 			if test.status == 0 && !strings.Contains(out, "Interrupted.") {
 				t.Errorf("it printed %q", out)
 			}
 		})
 	}
+}
+
+// A demo whose output nobody reads any more ends in order, and in silence. One that can't write it says why.
+func TestDemoOutputFails(t *testing.T) {
+	segmentName(t)
+	for _, lines := range []int{1, 4} { // before and after there are workers
+		t.Run(fmt.Sprintf("closed after %d", lines), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			demo := exec.CommandContext(ctx, command, "demo", "--time", "1m")
+			var complaints bytes.Buffer
+			demo.Stderr = &complaints
+			out, err := demo.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := demo.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for reader := bufio.NewReader(out); lines > 0; lines-- {
+				if _, err := reader.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out.Close()
+			_ = demo.Wait()
+			if status := demo.ProcessState.ExitCode(); status != 141 || complaints.Len() > 0 {
+				t.Errorf("%v, %q, want status 141 and silence", demo.ProcessState, &complaints)
+			}
+			if segment := demoSegment(demo.Process.Pid); exists(segment) {
+				t.Errorf("%s is left", segment)
+				_ = judemap.Remove(segment)
+			}
+		})
+	}
+	t.Run("full", func(t *testing.T) {
+		for _, args := range [][]string{{"demo", "--time", "1m"}, {"ls"}} {
+			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+			if err != nil {
+				t.Skipf("SKIP: %v", err)
+			}
+			defer full.Close()
+			cmd := exec.Command(command, args...)
+			var complaints bytes.Buffer
+			cmd.Stdout, cmd.Stderr = full, &complaints
+			_ = cmd.Run()
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(complaints.String(), "no space left") {
+				t.Errorf("%v: %v, %q", args, cmd.ProcessState, &complaints)
+			}
+		}
+	})
 }

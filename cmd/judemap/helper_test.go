@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,15 @@ func dieWriting(name string) {
 		select {}
 	})
 	panic(err)
+}
+
+// exists says whether there is a segment of that name.
+func exists(name string) bool {
+	s, err := judemap.Open(name, judemap.WithReadOnly())
+	if err == nil {
+		s.Close()
+	}
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // result is what came of a run of the command.
