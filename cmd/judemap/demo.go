@@ -612,7 +612,7 @@ func (d *demo) showFrame() error {
 	if d.flags.save == "" {
 		return nil
 	}
-	if err := writeFile(d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
+	if err := writeFile(context.Background(), d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
 		return err
 	}
 	d.display.print("Saved the last frame that a consumer saw: %s\n", d.flags.save)

@@ -72,7 +72,7 @@ func TestPut(t *testing.T) {
 	dir := t.TempDir()
 	save := func(file string, a array) string {
 		path := filepath.Join(dir, file)
-		if err := writeFile(path, func(w io.Writer) error { return writeNPY(w, a) }); err != nil {
+		if err := writeFile(t.Context(), path, func(w io.Writer) error { return writeNPY(w, a) }); err != nil {
 			t.Fatal(err)
 		}
 		return path
