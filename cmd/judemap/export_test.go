@@ -61,13 +61,13 @@ func TestExportInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Fill([]int{2 << 20}, judemap.Float32, 1); err != nil {
+	if err := s.Fill([]int{1024, 2048, 4}, judemap.Uint8, 1); err != nil {
 		t.Fatal(err)
 	}
 	caught := 0
 	for try := range 6 {
 		dir := t.TempDir()
-		path := filepath.Join(dir, "out.npy")
+		path := filepath.Join(dir, "out.png")
 		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestExportInterrupted(t *testing.T) {
 		if status := export.ProcessState.ExitCode(); status != 130 && try%2 == 0 {
 			t.Errorf("status %d, want 130", status)
 		}
-		if diff := cmp.Diff(map[string]string{"out.npy": "-rw------- old"}, folderOf(t, dir)); diff != "" {
+		if diff := cmp.Diff(map[string]string{"out.png": "-rw------- old"}, folderOf(t, dir)); diff != "" {
 			t.Error(diff)
 		}
 	}

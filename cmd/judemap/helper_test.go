@@ -61,6 +61,9 @@ func dieWriting(name string) {
 	panic(err)
 }
 
+// sharedMemory is where Linux has the segments.
+const sharedMemory = "/dev/shm"
+
 // exists says whether there is a segment of that name.
 func exists(name string) bool {
 	s, err := judemap.Open(name, judemap.WithReadOnly())
