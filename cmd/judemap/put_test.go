@@ -122,7 +122,10 @@ func TestPutLimits(t *testing.T) {
 				if err := writer.Start(); err != nil {
 					t.Fatal(err)
 				}
-				defer writer.Wait()
+				defer func() {
+					_ = writer.Process.Kill() // nobody may have opened the pipe
+					_ = writer.Wait()
+				}()
 			}
 			file, flags, _ := strings.Cut(test.args, " ")
 			r := judemapCommand(t, append([]string{"put", file, name}, strings.Fields(flags)...)...)
