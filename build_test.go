@@ -41,8 +41,8 @@ func TestCrashNamesTheCore(t *testing.T) {
 	for _, want := range []string{
 		`SIGSEGV`,
 		`7judemap12begin_commit.*\n.*include/judemap/seqlock\.h:\d+`, // the C++ names are as the linker has them
-		`7judemap7Segment4fill.*\n.*csrc/segment\.cc:\d+`,
-		`jm_fill`,
+		`7judemap8Protocol4fill.*\n.*csrc/protocol\.cc:\d+`,
+		`go_fill`,
 		`judemap\.\(\*Segment\)\.Fill`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
@@ -87,7 +87,11 @@ func TestVendoring(t *testing.T) {
 		"go.sum": string(sums),
 		"main.go": `package main
 
-import "github.com/judemap/judemap"
+import (
+	"context"
+
+	"github.com/judemap/judemap"
+)
 
 func main() {
 	s, err := judemap.New(24)
@@ -112,7 +116,7 @@ func main() {
 	if out, ok := run(t, dir, nil, "go", "mod", "vendor"); !ok {
 		t.Fatal(out)
 	}
-	for _, name := range []string{"csrc/segment.cc", "include/judemap/judemap.h"} {
+	for _, name := range []string{"csrc/segment.cc", "csrc/share.h", "include/judemap/judemap.h"} {
 		if _, err := os.Stat(filepath.Join(dir, "vendor/github.com/judemap/judemap", name)); err != nil {
 			t.Error(err)
 		}

@@ -56,7 +56,7 @@ func FuzzHeader(f *testing.F) {
 		copy(memory(s), header)
 		want, wantErr := s.Read()
 		for name, read := range reads {
-			if errors.Is(wantErr, ErrEmpty) && (name == "Next" || name == "ReadWait" || name == "ReadCopyWait") {
+			if errors.Is(wantErr, ErrEmpty) && (strings.HasPrefix(name, "Next") || name == "ReadWait" || name == "ReadCopyWait") {
 				continue // these park
 			}
 			tensor, err := read(s)

@@ -8,7 +8,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -99,6 +101,7 @@ func (f *demoFlags) check() error {
 type demo struct {
 	flags   demoFlags
 	display *display
+	keeper  *keeper // nil if the segment has no name
 	segment *judemap.Segment
 	film    *judemap.Segment
 	workers workers
@@ -129,17 +132,26 @@ type death struct {
 }
 
 func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float64) error {
-	d := &demo{flags: flags, display: newDisplay(out)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// With this a pipe that nobody reads any more fails the write, and the demo ends in order. Else it kills the process.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+
+	d := &demo{flags: flags, display: newDisplay(out, cancel)}
+	defer d.close()
 	if err := d.makeSegments(); err != nil {
 		return err
 	}
-	defer d.removeSegment()
-	defer d.film.Close()
 	if err := d.chooseWorkers(); err != nil {
 		return err
 	}
 	for _, fps := range paces {
 		err := d.runPhase(ctx, fps, flags.time/time.Duration(len(paces)))
+		if d.display.err != nil {
+			return d.display.err
+		}
 		if ctx.Err() != nil {
 			d.display.print("Interrupted.\n")
 			break // with a table of what there is
@@ -151,34 +163,53 @@ func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float6
 	return d.report()
 }
 
-// makeSegments makes the segment for the frames, by name if it is to be shared, and fills one with the film.
+// makeSegments fills a segment with the film, and makes the one for the frames, by name if it is to be shared.
 func (d *demo) makeSegments() error {
-	err := judemap.ErrUnsupported
-	if !d.flags.together {
-		d.segment, err = judemap.Create(fmt.Sprintf("judemap-demo-%d", os.Getpid()), frameBytes)
+	shared := !d.flags.together
+	if shared {
+		err := sweepDemos()
+		if shared = !errors.Is(err, judemap.ErrUnsupported); shared && err != nil {
+			return err
+		}
 	}
-	filmOptions := []judemap.Option{judemap.WithSealed()} // a file without a name, to be passed to the workers
-	if errors.Is(err, judemap.ErrUnsupported) {
-		filmOptions = nil
+	if !shared {
+		if err := d.makeFilm(); err != nil {
+			return err
+		}
+		var err error
 		d.segment, err = judemap.New(frameBytes)
-	}
-	if err != nil {
 		return err
 	}
-	if err = d.makeFilm(filmOptions); err != nil {
-		d.removeSegment()
+	// A file without a name, to be passed to the workers.
+	if err := d.makeFilm(judemap.WithSealed()); err != nil {
+		return err
 	}
+	name := demoSegment(os.Getpid())
+	var err error
+	if d.keeper, err = startKeeper(name); err != nil {
+		return err
+	}
+	d.segment, err = judemap.Create(name, frameBytes)
 	return err
 }
 
-func (d *demo) removeSegment() {
-	_ = d.segment.CloseWait()
-	if name := d.segment.Name(); name != "" {
-		_ = judemap.Remove(name)
+// close gives back what makeSegments made, also if it failed halfway.
+func (d *demo) close() {
+	if d.film != nil {
+		_ = d.film.Close()
+	}
+	if d.segment != nil {
+		_ = d.segment.CloseWait()
+		if name := d.segment.Name(); name != "" {
+			_ = judemap.Remove(name)
+		}
+	}
+	if d.keeper != nil {
+		d.keeper.dismiss()
 	}
 }
 
-func (d *demo) makeFilm(options []judemap.Option) error {
+func (d *demo) makeFilm(options ...judemap.Option) error {
 	frames, err := makeFilm()
 	if err != nil {
 		return err
@@ -495,7 +526,7 @@ func (d *demo) report() error {
 	if wrong > 0 {
 		return errors.New("the table has a number that must be 0 and is not, or a killed producer that a consumer missed")
 	}
-	return nil
+	return d.display.err
 }
 
 // table returns a column for each phase.
@@ -581,7 +612,7 @@ func (d *demo) showFrame() error {
 	if d.flags.save == "" {
 		return nil
 	}
-	if err := writeFile(d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
+	if err := writeFile(context.Background(), d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
 		return err
 	}
 	d.display.print("Saved the last frame that a consumer saw: %s\n", d.flags.save)

@@ -5,9 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image/png"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,12 +217,13 @@ func TestDemoInterrupted(t *testing.T) {
 	}{
 		{syscall.SIGINT, 0},
 		{syscall.SIGTERM, 0},
-		{syscall.SIGKILL, -1}, // its workers then clean up
+		{syscall.SIGQUIT, 2},  // with the goroutines' stacks; its keeper then cleans up
+		{syscall.SIGKILL, -1}, // and here
 	} {
 		t.Run(test.signal.String(), func(t *testing.T) {
 			demo, segment, wait := startDemo(t)
-			if n := len(workersOf(t, segment)); n != 3 {
-				t.Errorf("%d workers, want 3", n)
+			if n := len(workersOf(t, segment)); n != 4 {
+				t.Errorf("%d processes, want a producer, two consumers and a keeper", n)
 			}
 			if s, err := judemap.Open(segment); err != nil {
 				t.Error(err)
@@ -241,9 +242,8 @@ func TestDemoInterrupted(t *testing.T) {
 					t.Fatalf("workers are left: %v", workersOf(t, segment))
 				}
 			}
-			if s, err := judemap.Open(segment); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the segment is left: %v", err)
-				s.Close()
+			if exists(segment) {
+				t.Error("the segment is left")
 			}
 			if test.status == 0 && !strings.Contains(out, "Interrupted.") {
 				t.Errorf("it printed %q", out)
@@ -252,69 +252,53 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// A frame that is put together of two is found out, wherever the seam is.
-func TestIntact(t *testing.T) {
-	frames, err := makeFilm()
-	if err != nil {
-		t.Fatal(err)
+// A demo whose output nobody reads any more ends in order, and in silence. One that can't write it says why.
+func TestDemoOutputFails(t *testing.T) {
+	segmentName(t)
+	for _, lines := range []int{1, 4} { // before and after there are workers
+		t.Run(fmt.Sprintf("closed after %d", lines), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			demo := exec.CommandContext(ctx, command, "demo", "--time", "1m")
+			var complaints bytes.Buffer
+			demo.Stderr = &complaints
+			out, err := demo.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := demo.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for reader := bufio.NewReader(out); lines > 0; lines-- {
+				if _, err := reader.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out.Close()
+			_ = demo.Wait()
+			if status := demo.ProcessState.ExitCode(); status != 141 || complaints.Len() > 0 {
+				t.Errorf("%v, %q, want status 141 and silence", demo.ProcessState, &complaints)
+			}
+			if segment := demoSegment(demo.Process.Pid); exists(segment) {
+				t.Errorf("%s is left", segment)
+				_ = judemap.Remove(segment)
+			}
+		})
 	}
-	film := bytesOf(frames)
-	make := func(number uint64, at time.Duration) []byte {
-		frame := bytes.Clone(filmFrame(film, number))
-		timecode{number, at}.burn(frame)
-		return frame
-	}
-	a, b := make(1<<40+65, 123456789), make(1<<40+66, 123556789)
-	if code, ok := isIntact(a, film); !ok || code != (timecode{1<<40 + 65, 123456789}) {
-		t.Errorf("an intact frame: %v, %v", code, ok)
-	}
-	for seam := 4; seam < frameBytes; seam += 4 {
-		if seam > 2*timecodeBytes {
-			seam += 4 * 997
-		}
-		if seam >= frameBytes {
-			break
-		}
-		for _, pair := range [][2][]byte{{a, b}, {b, a}} {
-			frame := append(bytes.Clone(pair[0][:seam]), pair[1][seam:]...)
-			if _, ok := isIntact(frame, film); ok && !bytes.Equal(frame, a) && !bytes.Equal(frame, b) {
-				t.Errorf("a frame put together at %d passes", seam)
+	t.Run("full", func(t *testing.T) {
+		for _, args := range [][]string{{"demo", "--time", "1m"}, {"ls"}} {
+			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+			if err != nil {
+				t.Skipf("SKIP: %v", err)
+			}
+			defer full.Close()
+			cmd := exec.Command(command, args...)
+			var complaints bytes.Buffer
+			cmd.Stdout, cmd.Stderr = full, &complaints
+			_ = cmd.Run()
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(complaints.String(), "no space left") {
+				t.Errorf("%v: %v, %q", args, cmd.ProcessState, &complaints)
 			}
 		}
-	}
-	for _, at := range []int{0, timecodeBytes - 4, timecodeBytes, frameBytes / 2, frameBytes - 1} {
-		frame := bytes.Clone(a)
-		frame[at] ^= 1
-		if _, ok := isIntact(frame, film); ok {
-			t.Errorf("a frame that differs at %d passes", at)
-		}
-	}
-	if _, ok := isIntact(a[:len(a)-1], film); ok {
-		t.Error("a short frame passes")
-	}
-}
-
-func TestLatencies(t *testing.T) {
-	l := latencies{}
-	if got := l.quantile(0.5); got != 0 {
-		t.Errorf("of none: %v", got)
-	}
-	for i := range 1000 {
-		l.add(time.Duration(i+1) * time.Microsecond)
-	}
-	l.add(-1) // a clock that steps counts as 0
-	for _, test := range []struct {
-		part float64
-		want time.Duration
-	}{{0, 0}, {0.5, 500 * time.Microsecond}, {0.99, 990 * time.Microsecond}, {1, 1000 * time.Microsecond}} {
-		if got := l.quantile(test.part); got > test.want || float64(got) < 0.96*float64(test.want) {
-			t.Errorf("quantile %v: %v, want %v less 3 %%", test.part, got, test.want)
-		}
-	}
-	for _, n := range []uint64{0, 1, 63, 64, 65, 1 << 20, 1<<63 - 1} {
-		bucket := bucketOf(n)
-		if bucketStart(bucket) > n || bucketStart(bucket+1) <= n {
-			t.Errorf("%d is not in its bucket, %d to %d", n, bucketStart(bucket), bucketStart(bucket+1))
-		}
-	}
+	})
 }

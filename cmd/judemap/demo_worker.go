@@ -219,8 +219,8 @@ func newConsumerCommand() *cobra.Command {
 // work does a worker's work in a process that the demo started: with the named segment, with the film in the file that
 // was passed along, until the demo says stop on the standard input. Reports go to the standard output.
 func work(name string, do func(context.Context, *judemap.Segment, []byte, func(report) error) error) error {
-	// Ctrl-C in a terminal is sent to all of the demo's processes; it is the demo's to say when each of them stops.
-	signal.Ignore(os.Interrupt, syscall.SIGHUP)
+	// What keys of a terminal send reaches all of the demo's processes; it is the demo's to say when each of them stops.
+	signal.Ignore(os.Interrupt, syscall.SIGQUIT, syscall.SIGHUP)
 
 	film, err := judemap.OpenFile(os.NewFile(filmDescriptor, "film"), judemap.WithReadOnly())
 	if err != nil {
@@ -240,9 +240,7 @@ func work(name string, do func(context.Context, *judemap.Segment, []byte, func(r
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
-		if !bufio.NewScanner(os.Stdin).Scan() { // the demo is gone without having said stop
-			_ = judemap.Remove(name)
-		}
+		bufio.NewScanner(os.Stdin).Scan() // false: the demo is gone without having said stop
 		cancel()
 	}()
 	out := json.NewEncoder(os.Stdout)

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
 	"image/png"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -20,7 +16,10 @@ func newExportCommand() *cobra.Command {
 		Long: `Write a segment's tensor to a file: for NumPy (.npy), or as a picture (.png).
 
 Pictures are tensors [H W], [H W C] or [C H W], or a batch of one of those, with 1 (grey), 3 (RGB) or 4 (RGB and alpha)
-channels, of uint8, bool, or floats from 0 to 1.`,
+channels, of uint8, bool, or floats from 0 to 1.
+
+A file of that name is replaced once the new one is complete, and keeps its permissions. Symbolic links are followed;
+pipes and devices are written as they are.`,
 		Example: `  judemap export camera camera.npy && python3 -c 'import numpy; print(numpy.load("camera.npy").shape)'
   judemap export camera camera.png`,
 		Args:              cobra.ExactArgs(2),
@@ -42,13 +41,13 @@ channels, of uint8, bool, or floats from 0 to 1.`,
 			}
 			a := arrayOfTensor(&t)
 			if format == formatNPY {
-				return writeFile(path, func(w io.Writer) error { return writeNPY(w, a) })
+				return writeFile(cmd.Context(), path, func(w io.Writer) error { return writeNPY(w, a) })
 			}
 			picture, err := pictureOf(a)
 			if err != nil {
 				return err
 			}
-			return writeFile(path, func(w io.Writer) error { return png.Encode(w, picture) })
+			return writeFile(cmd.Context(), path, func(w io.Writer) error { return png.Encode(w, picture) })
 		}),
 	}
 }
@@ -69,20 +68,4 @@ func formatOf(path string) (format, error) {
 		return formatPNG, nil
 	}
 	return 0, usagef("the file's name must end in .npy or .png, and %q does not", path)
-}
-
-// writeFile makes a file of what write writes. If that fails, the half that was written is removed.
-func writeFile(path string, write func(w io.Writer) error) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(file)
-	if err := errors.Join(write(w), w.Flush(), file.Close()); err != nil {
-		if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
-			_ = os.Remove(path)
-		}
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"text/tabwriter"
 
 	"github.com/judemap/judemap"
@@ -23,21 +25,26 @@ func newLsCommand() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tDTYPE\tSHAPE\tVERSION\tBYTES\tCAPACITY\tWRITER")
+			var failures []error
 			for _, name := range names {
-				listSegment(w, name)
+				failures = append(failures, listSegment(w, name))
 			}
-			return w.Flush()
+			return errors.Join(append(failures, w.Flush())...)
 		}),
 	}
 }
 
-func listSegment(w io.Writer, name string) {
+func listSegment(w io.Writer, name string) error {
 	s, err := openToRead(name)
-	if err != nil {
-		return // gone since it was listed
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // gone since it was listed
 	}
-	defer s.Close()
+	if err != nil {
+		return err
+	}
+	defer s.CloseWait() // waits, so that the mappings of hundreds of segments don't pile up
 	l := lookAt(s)
 	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%v\n", nameText(name), l.dtype, l.shape, s.Version(), l.bytes, s.ByteCapacity(),
 		s.Writer())
+	return nil
 }

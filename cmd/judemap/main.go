@@ -20,7 +20,7 @@ func main() {
 
 // run returns the exit status.
 func run() int {
-	// SIGHUP too: a terminal that is closed must not leave the demo's segment behind.
+	// SIGHUP too: a demo whose terminal is closed ends in order.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
@@ -32,6 +32,8 @@ func run() int {
 		return 0
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 130
+	case errors.Is(err, syscall.EPIPE): // whoever read the output has seen enough
+		return 141
 	}
 	fmt.Fprintf(os.Stderr, "judemap: %s\n", strings.TrimPrefix(err.Error(), "judemap: "))
 	if failed := new(failure); !errors.As(err, &failed) {
@@ -48,7 +50,8 @@ func newRootCommand() *cobra.Command {
 		Long: `Shared-memory tensors: a demo, and tools for the segments on this machine.
 
 Exit status: 0 if all went well, also when Ctrl-C or SIGTERM ended demo or watch; 1 if something failed; 2 for a wrong
-command, flag or argument; 130 if Ctrl-C or SIGTERM ended another command before it was done.`,
+command, flag or argument; 130 if Ctrl-C or SIGTERM ended another command before it was done; 141 if nobody reads the
+output any more.`,
 		Example: `  judemap demo
   judemap put photo.png camera
   judemap watch camera`,
@@ -56,7 +59,7 @@ command, flag or argument; 130 if Ctrl-C or SIGTERM ended another command before
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newExportCommand(),
-		newPutCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand())
+		newPutCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
 	return root
 }
 

@@ -1,112 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/judemap/judemap"
 )
-
-// command is the built command.
-var command string
-
-func TestMain(m *testing.M) {
-	if name := os.Getenv("JUDEMAP_TEST_DIE_WRITING"); name != "" {
-		dieWriting(name)
-	}
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "judemap")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	command = filepath.Join(dir, "judemap")
-	if runtime.GOOS == "windows" {
-		command += ".exe"
-	}
-	if out, err := exec.Command("go", "build", "-o", command, ".").CombinedOutput(); err != nil {
-		fmt.Printf("building the command: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
-
-// dieWriting dies in the middle of a commit to a segment.
-func dieWriting(name string) {
-	s, err := judemap.Open(name)
-	if err != nil {
-		panic(err)
-	}
-	err = s.Update([]int{1}, judemap.Uint8, func([]byte) error {
-		self, err := os.FindProcess(os.Getpid())
-		if err != nil {
-			return err
-		}
-		if err := self.Kill(); err != nil {
-			return err
-		}
-		select {}
-	})
-	panic(err)
-}
-
-// result is what came of a run of the command.
-type result struct {
-	out, err string
-	status   int
-}
-
-func judemapCommand(t *testing.T, args ...string) result {
-	t.Helper()
-	cmd := exec.Command(command, args...)
-	var out, err bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &err
-	if runErr, exit := cmd.Run(), new(exec.ExitError); runErr != nil && !errors.As(runErr, &exit) {
-		t.Fatal(runErr)
-	}
-	return result{out.String(), err.String(), cmd.ProcessState.ExitCode()}
-}
-
-// mustRun returns what the command printed. It must succeed.
-func mustRun(t *testing.T, args ...string) string {
-	t.Helper()
-	r := judemapCommand(t, args...)
-	if r.status != 0 || r.err != "" {
-		t.Fatalf("judemap %s: status %d, %s%s", strings.Join(args, " "), r.status, r.out, r.err)
-	}
-	return r.out
-}
-
-// segmentName returns a name for a segment of this test, which is removed with the test's end. The test is skipped where
-// segments can't be shared.
-func segmentName(t *testing.T) string {
-	t.Helper()
-	name := fmt.Sprintf("judemap-command-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
-	s, err := judemap.Create(name, 1)
-	if errors.Is(err, judemap.ErrUnsupported) {
-		t.Skipf("SKIP: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if err := judemap.Remove(name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = judemap.Remove(name) })
-	return name
-}
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{

@@ -14,12 +14,24 @@ import (
 type display struct {
 	out      io.Writer
 	terminal bool
-	drawn    int // lines that the next ones are drawn over
+	drawn    int    // lines that the next ones are drawn over
+	err      error  // of the write that failed; there is none after it
+	failed   func() // called once when it does
 }
 
-func newDisplay(out io.Writer) *display {
+func newDisplay(out io.Writer, failed func()) *display {
 	file, ok := out.(*os.File)
-	return &display{out: out, terminal: ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"}
+	terminal := ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb"
+	return &display{out: out, terminal: terminal, failed: failed}
+}
+
+func (d *display) write(text string) {
+	if d.err != nil {
+		return
+	}
+	if _, d.err = io.WriteString(d.out, text); d.err != nil {
+		d.failed()
+	}
 }
 
 // size returns the terminal's columns and rows.
@@ -52,7 +64,7 @@ func (d *display) draw(lines, picture []string) {
 	}
 	b.WriteString("\x1b[J")
 	d.drawn = len(lines) + len(picture)
-	io.WriteString(d.out, b.String())
+	d.write(b.String())
 }
 
 // print prints lines that stay, above those that are drawn.
@@ -61,6 +73,6 @@ func (d *display) print(format string, args ...any) {
 	if d.drawn > 0 {
 		text = fmt.Sprintf("\x1b[%dA\r\x1b[J", d.drawn) + text
 	}
-	io.WriteString(d.out, text)
+	d.write(text)
 	d.drawn = 0
 }

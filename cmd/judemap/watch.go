@@ -33,15 +33,14 @@ It only reads, and writers don't notice it.`,
 				return err
 			}
 			defer s.Close()
-			ctx := cmd.Context()
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
 			if length > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, length)
-				defer cancel()
+				defer time.AfterFunc(length, cancel).Stop()
 			}
-			w := watcher{segment: s, display: newDisplay(cmd.OutOrStdout()), version: s.Version()}
+			w := watcher{segment: s, display: newDisplay(cmd.OutOrStdout(), cancel), version: s.Version()}
 			w.run(ctx)
-			return nil
+			return w.display.err
 		}),
 	}
 	cmd.Flags().DurationVar(&length, "time", 0, "how long it runs; 0: until Ctrl-C")

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/judemap/judemap"
+)
+
+// An empty segment, and one whose writer died, are told apart by all that look at them.
+func TestEmptyAndDead(t *testing.T) {
+	name := segmentName(t)
+	s, err := judemap.Create(name, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	path := filepath.Join(t.TempDir(), "a.npy")
+
+	if out := mustRun(t, "ls"); !regexp.MustCompile(name + ` +- +empty +0 +0 +64 +none`).MatchString(out) {
+		t.Errorf("ls:\n%s", out)
+	}
+	if out := mustRun(t, "inspect", name); !strings.Contains(out, "It holds no tensor.") {
+		t.Errorf("inspect:\n%s", out)
+	}
+	if r := judemapCommand(t, "export", name, path); r.status != 1 || !strings.Contains(r.err, "no tensor") {
+		t.Errorf("export: status %d, %s", r.status, r.err)
+	}
+
+	watch := exec.Command(command, "watch", name, "--time", "1m")
+	var out bytes.Buffer
+	watch.Stdout = &out
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond)
+	writer := exec.Command(os.Args[0])
+	writer.Env = append(os.Environ(), "JUDEMAP_TEST_DIE_WRITING="+name)
+	if err := writer.Run(); err == nil || s.Version() != 1 {
+		t.Fatalf("the writer: %v, version %d", err, s.Version())
+	}
+	if r := judemapCommand(t, "ls"); !regexp.MustCompile(name + ` +- +half written +1 +0 +64 +died`).MatchString(r.out) {
+		t.Errorf("ls:\n%s", r.out)
+	}
+	if r := judemapCommand(t, "inspect", name); r.status != 1 || !strings.Contains(r.err, "died") || !strings.Contains(r.out, "sequence") {
+		t.Errorf("inspect: status %d, %s%s", r.status, r.out, r.err)
+	}
+	if r := judemapCommand(t, "export", name, path); r.status != 1 || !strings.Contains(r.err, "died") {
+		t.Errorf("export: status %d, %s", r.status, r.err)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	if err := s.Fill([]int{3}, judemap.Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.Process.Signal(os.Interrupt); err != nil { // it then shows what there is
+		t.Fatal(err)
+	}
+	if err := watch.Wait(); err != nil {
+		t.Errorf("watch: %v", err)
+	}
+	for _, want := range []string{"died in the middle of a commit", "uint8 [3]", "writer other"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("watch does not say %q:\n%s", want, &out)
+		}
+	}
+}

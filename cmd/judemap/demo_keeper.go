@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/judemap/judemap"
+	"github.com/spf13/cobra"
+)
+
+// How the demo's segment does not outlive it, however it ends: nothing in a process can answer SIGKILL, so another one
+// takes the segment's name away.
+
+const demoPrefix = "judemap-demo-"
+
+// demoSegment returns the name of the segment of the demo with that process number.
+func demoSegment(pid int) string { return demoPrefix + strconv.Itoa(pid) }
+
+// A keeper is a process that takes the name of the demo's segment away when the demo is gone. It is started before
+// there is a segment. It notices that its standard input closes, which is what the kernel does for the demo at the latest.
+type keeper struct {
+	cmd   *exec.Cmd
+	input io.Closer
+}
+
+func startKeeper(segment string) (*keeper, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "demo-keeper", segment)
+	cmd.SysProcAttr = apart() // what a terminal or a shell sends to the demo and its workers does not reach it
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the process that looks after the segment: %w", err)
+	}
+	return &keeper{cmd, input}, nil
+}
+
+// dismiss lets the keeper do its work, and waits until it is done.
+func (k *keeper) dismiss() {
+	_ = k.input.Close()
+	_ = k.cmd.Wait() // if it was killed, its work is not done: the demo takes the name away itself, too
+}
+
+func newKeeperCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "demo-keeper SEGMENT",
+		Short:  "Takes the name of the demo's segment away when the demo is gone",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			_, _ = io.Copy(io.Discard, os.Stdin) // ends when the demo does
+			_ = judemap.Remove(args[0])          // mostly the demo has done it
+			return nil
+		}),
+	}
+}
+
+// sweepDemos takes away the names of segments that demos left, as they do when their keepers are killed with them. A
+// segment that somebody writes to stays: its demo may run where process numbers are others, in a container.
+func sweepDemos() error {
+	names, err := judemap.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(strings.TrimPrefix(name, demoPrefix))
+		if err != nil || name != demoSegment(pid) || pid != os.Getpid() && isRunning(pid) {
+			continue
+		}
+		s, err := openToRead(name)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if s.Writer() != judemap.WriterOther {
+			_ = judemap.Remove(name) // not permitted for a segment of another user, who sweeps as well
+		}
+		_ = s.CloseWait()
+	}
+	return nil
+}
+
+// isRunning says whether there is a process of that number, whoever owns it.
+func isRunning(pid int) bool {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	defer process.Release()
+	return !errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone)
+}

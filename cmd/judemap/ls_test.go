@@ -1,0 +1,92 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/judemap/judemap"
+)
+
+// ls lists hundreds of segments with few descriptors, nothing that is no segment, and names that can do nothing to a
+// terminal, while others come and go.
+func TestLs(t *testing.T) {
+	base := segmentName(t)
+	create := func(name string) {
+		s, err := judemap.Create(name, 64)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.Close()
+	}
+	var want []string
+	for i := range 300 {
+		name := fmt.Sprintf("%s-%03d", base, i)
+		create(name)
+		defer judemap.Remove(name)
+		want = append(want, name)
+	}
+	odd := base + "-x\x1b[2J\n \xff"
+	create(odd)
+	defer judemap.Remove(odd)
+	want = append(want, fmt.Sprintf("%q", odd))
+
+	path := func(kind string) string { return filepath.Join(sharedMemory, base+"-no-"+kind) }
+	for _, kind := range []string{"text", "zeros", "empty", "link", "fifo", "folder"} {
+		defer os.Remove(path(kind))
+	}
+	if err := errors.Join(
+		os.WriteFile(path("text"), []byte(strings.Repeat("text ", 1000)), 0o600),
+		os.WriteFile(path("zeros"), make([]byte, 4096), 0o600),
+		os.WriteFile(path("empty"), nil, 0o600),
+		os.Symlink(filepath.Join(sharedMemory, want[0]), path("link")),
+		syscall.Mkfifo(path("fifo"), 0o600),
+		os.Mkdir(path("folder"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			name := fmt.Sprintf("%s-passing-%d", base, i%20)
+			create(name)
+			if err := judemap.Remove(name); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+
+	for range 5 {
+		out, err := exec.Command("sh", "-c", `ulimit -n 40; exec "$0" ls`, command).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		var got []string
+		for _, line := range strings.Split(string(out), "\n") {
+			if strings.Contains(line, base) && !strings.Contains(line, "-passing-") {
+				name := strings.TrimSuffix(strings.Join(strings.Fields(line), " "), " - empty 0 0 64 none")
+				got = append(got, name)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
