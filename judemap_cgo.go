@@ -17,6 +17,8 @@ package judemap
 #cgo nocallback go_try_read
 #cgo noescape go_try_read_into
 #cgo nocallback go_try_read_into
+#cgo noescape go_corrupt_field
+#cgo nocallback go_corrupt_field
 #cgo nocallback go_park
 #cgo nocallback go_wake
 #cgo nocallback go_writer
@@ -50,6 +52,9 @@ static jm_status go_try_read(uintptr_t handle, uint64_t* tensor) {
 }
 static jm_status go_try_read_into(uintptr_t handle, uint8_t* buffer, uint64_t size, uint64_t* tensor) {
   return jm_try_read_into(segment_of(handle), buffer, size, (jm_tensor*)tensor);
+}
+static const char* go_corrupt_field(uintptr_t handle, const uint64_t* tensor) {
+  return jm_corrupt_field(segment_of(handle), (const jm_tensor*)tensor);
 }
 static jm_status go_park(uintptr_t handle, uint64_t seen) { return jm_protocol_park(segment_of(handle), seen, -1); }
 static void go_wake(uintptr_t handle) { jm_protocol_wake(segment_of(handle)); }
@@ -309,7 +314,7 @@ func (c core) metadataOf(t *C.jm_tensor, st C.jm_status, m *metadata) (field str
 		return "", nil
 	}
 	if st == C.JM_ERR_CORRUPT {
-		field = C.GoString(C.jm_corrupt_field(c.segment, t))
+		field = C.GoString(C.go_corrupt_field(c.handle, (*C.uint64_t)(unsafe.Pointer(t))))
 	}
 	return field, status(st, nil)
 }

@@ -192,6 +192,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
+	files++ // s is the writer by now, and has the lock's
 	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files })
 	t.Logf("threads: %d before, %d after", threads, count(t, "/proc/self/task"))
 }
@@ -243,6 +244,26 @@ func parkerThreads() int {
 		return 0
 	}
 	return max(1, parkers.current.core.threads())
+}
+
+// parkedReaders is how many readers of one Segment are parked.
+func (w *waiters) parkedReaders() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.led {
+		return w.count + 1
+	}
+	return w.count
+}
+
+// inBothWays runs a test with readers that park their threads in the core, and with readers that the parker waits for.
+func inBothWays(t *testing.T, test func(t *testing.T)) {
+	t.Run("threads", test)
+	t.Run("parker", func(t *testing.T) {
+		threadsParked.Add(mostThreadsParked)
+		defer threadsParked.Add(-mostThreadsParked)
+		test(t)
+	})
 }
 
 // TestHostilePeer has another process write random words over the header and the reserved block, while readers read,

@@ -375,8 +375,8 @@ func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (Tenso
 		if !s.open.Load() {
 			return Tensor{}, ErrClosed
 		}
-		seen := s.sequence() // odd: a commit is in progress, behind the tensor of the number below
-		if seen&^1 > after {
+		seen := s.sequence()
+		if seen > after || seen&1 != 0 { // odd: readInto waits for the end of the commit
 			t, err := s.readInto(ctx, dst)
 			switch {
 			case err == nil && t.version > after:

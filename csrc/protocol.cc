@@ -263,6 +263,7 @@ jm_status Protocol::adopt(int descriptor, bool writable, const char** why) noexc
 jm_status Protocol::open_again(bool writable, int* out) noexcept {
   if (closed()) return JM_ERR_CLOSED;
   if (!shared_) return JM_ERR_ARGUMENT;
+  if (writable && !writable_) return JM_ERR_READ_ONLY;
   return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
 }
 
@@ -353,26 +354,27 @@ jm_status Protocol::describe(const std::uint64_t* shape, std::uint32_t ndim, std
 
 jm_status Protocol::open_commit(const Metadata& metadata) noexcept {
   if (closed()) return JM_ERR_CLOSED;
-  if (committing_ != 0) return JM_ERR_ARGUMENT;
+  if (committing_) return JM_ERR_ARGUMENT;
   if (!attached_.load(std::memory_order_relaxed) || inherited()) {
     if (const jm_status status = attach()) return status;
   }
-  committing_ = begin_commit(*header_);
+  next_version_ = begin_commit(*header_);
+  committing_ = true;
   store_metadata(*header_, metadata);
   return JM_OK;
 }
 
 jm_status Protocol::commit() noexcept {
-  if (committing_ == 0) return JM_ERR_ARGUMENT;
-  end_commit(*header_, committing_);
-  committing_ = 0;
+  if (!committing_) return JM_ERR_ARGUMENT;
+  end_commit(*header_, next_version_);
+  committing_ = false;
   count(commits_);
   wake_waiters();
   return JM_OK;
 }
 
 jm_status Protocol::abort() noexcept {
-  if (committing_ != 0) store_metadata(*header_, Metadata{});
+  if (committing_) store_metadata(*header_, Metadata{});
   return commit();
 }
 

@@ -94,7 +94,7 @@ fresh_copy() { # what a test binary is made of, to be broken
 }
 
 compile() { # compile TEST: the copy's core and this one test
-  (cd "$work/copy" && g++ -std=c++17 -O1 -Iinclude "-DJUDEMAP_GOLDEN=\"$PWD/testdata/golden\"" csrc/*.cc \
+  (cd "$work/copy" && g++ -std=c++17 -O1 -Iinclude "-DJUDEMAP_TESTDATA=\"$PWD/testdata\"" csrc/*.cc \
     "test/$1.cc" -o run -lgtest -lgtest_main -pthread)
 }
 

@@ -300,7 +300,7 @@ std::uint64_t result(const std::string& what, std::uint64_t block) {
 }
 
 TEST(Floats, ConversionsAreThoseOfNumPy) {
-  std::ifstream file(JUDEMAP_GOLDEN "/../floats.txt");
+  std::ifstream file(JUDEMAP_TESTDATA "/floats.txt");
   std::string format, what, sum;
   std::uint64_t block;
   int lines = 0;

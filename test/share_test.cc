@@ -617,7 +617,8 @@ TEST(Share, ReadOnly) {
 
   // The right to write does not come back with a descriptor.
   int descriptor;
-  ASSERT_EQ(jm_descriptor(reader.get(), 1, &descriptor), JM_OK);
+  EXPECT_EQ(jm_descriptor(reader.get(), 1, &descriptor), JM_ERR_READ_ONLY);
+  ASSERT_EQ(jm_descriptor(reader.get(), 0, &descriptor), JM_OK);
   EXPECT_EQ(fcntl(descriptor, F_GETFL) & O_ACCMODE, O_RDONLY);
   close(descriptor);
   EXPECT_EQ(jm_retire(reader.get()), JM_OK);

@@ -189,7 +189,8 @@ class Protocol {
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
   // The writer's, guarded by the caller's lock.
-  std::uint64_t committing_ = 0;  // the version of the commit in progress; 0: none
+  bool committing_ = false;         // a commit is in progress, and
+  std::uint64_t next_version_ = 0;  // will have this version
   // Atomic for who asks for them; only the writer stores.
   std::atomic<std::uint64_t> commits_{0};
   std::atomic<std::uint64_t> wakes_{0};
