@@ -35,9 +35,11 @@ namespace payload {
 namespace {
 
 constexpr std::size_t kStreaming = std::size_t{256} << 10;  // sizes from here on may be moved by weakly ordered stores
-constexpr std::size_t kShared = std::size_t{2} << 20;       // sizes from here on are worth waking a thread for
+// Sizes from here on are worth waking a thread for. In a cache one thread fills twice as fast as it copies.
+constexpr std::size_t kSharedCopy = std::size_t{4} << 20;
+constexpr std::size_t kSharedFill = std::size_t{16} << 20;  // 16 parts at least
 constexpr std::size_t kPart = std::size_t{512} << 10;       // half of a usual second-level cache: fastest, measured
-constexpr std::size_t kPopulatePart = std::size_t{4} << 20;
+[[maybe_unused]] constexpr std::size_t kPopulatePart = std::size_t{4} << 20;
 
 void store_fence() noexcept {
 #if defined(__SSE2__) || defined(_M_X64)
@@ -48,7 +50,7 @@ void store_fence() noexcept {
 // ---- One thread's work
 
 #ifdef JM_THREAD_SANITIZER
-constexpr bool kThreadSanitizer = true;
+[[maybe_unused]] constexpr bool kThreadSanitizer = true;
 
 std::uint64_t load(const std::uint64_t* from) noexcept { return __atomic_load_n(from, __ATOMIC_RELAXED); }
 unsigned char load(const unsigned char* from) noexcept { return __atomic_load_n(from, __ATOMIC_RELAXED); }
@@ -77,7 +79,7 @@ void repeat(unsigned char* to, std::size_t size, std::uint64_t pattern) noexcept
   for (std::size_t i = size / 8 * 8; i < size; ++i) store(to + i, bytes[i % 8]);
 }
 #else
-constexpr bool kThreadSanitizer = false;
+[[maybe_unused]] constexpr bool kThreadSanitizer = false;
 
 void move(unsigned char* to, const unsigned char* from, std::size_t size) noexcept { std::memmove(to, from, size); }
 
@@ -136,21 +138,22 @@ void pause() noexcept {
 #endif
 }
 
-// What a job's callers and helpers agree on, in one word, so that a part can be taken only from the task that it
-// belongs to: which task it is, how many more helpers may join, and how many parts nobody has taken yet.
+// What a job's caller and helpers agree on, in one word, so that a part can be taken only from the task that it belongs
+// to: which task it is, how many more helpers may join, and which parts nobody has taken yet: [begin, end).
+// The caller takes them from the front and the helpers from the back: a range that is written again and again is then
+// written by the same processors, in whose caches it lies.
 struct Claims {
-  static constexpr unsigned kLeftBits = 24;
-  static constexpr unsigned kSeatBits = 8;
-  static constexpr std::uint64_t kSeat = std::uint64_t{1} << kLeftBits;
+  static constexpr unsigned kPartBits = 16;
+  static constexpr unsigned kSeatBits = 4;
+  static constexpr std::uint64_t kEnd = std::uint64_t{1} << kPartBits;
+  static constexpr std::uint64_t kSeat = kEnd << kPartBits;
   static constexpr std::uint64_t kTask = kSeat << kSeatBits;
-  static constexpr std::uint64_t kMostParts = kSeat - 1;
+  static constexpr std::uint64_t kMostParts = kEnd - 1;
 
-  static std::uint64_t left(std::uint64_t word) noexcept { return word & kMostParts; }
+  static std::uint64_t begin(std::uint64_t word) noexcept { return word % kEnd; }
+  static std::uint64_t end(std::uint64_t word) noexcept { return word / kEnd % (std::uint64_t{1} << kPartBits); }
   static std::uint64_t seats(std::uint64_t word) noexcept { return word / kSeat % (1u << kSeatBits); }
   static std::uint64_t task(std::uint64_t word) noexcept { return word / kTask; }
-  static std::uint64_t make(std::uint64_t task, std::uint64_t seats, std::uint64_t left) noexcept {
-    return task * kTask | seats * kSeat | left;
-  }
 };
 
 // A place where a caller offers its task to helpers. Static, and never given back to the system: a helper may look at
@@ -179,24 +182,23 @@ std::atomic<bool> starting;  // somebody is making helpers
 unsigned postpone;           // calls until the next try, after one that failed; for whoever set `starting`
 bool fork_handled;           // likewise
 
-// Takes a part of the job, of the task that `expected` says if `own`, else of any that has a seat for a newcomer.
-// Returns the task, and in *index which part of it; null if there is none.
-Task* take_part(Job& job, std::uint64_t* member, bool caller, std::size_t* index) noexcept {
+// Takes the next part of a job: the caller any of its own task, a helper of the task that it is a member of or joins by
+// taking a seat. Returns the task, and in *index which part of it; null if there is none.
+Task* take_part(Job& job, bool caller, std::uint64_t* member, std::size_t* index) noexcept {
   // Acquire: pairs with the release store in share(). What the caller has stored and loaded before comes first.
   std::uint64_t word = job.claims.load(std::memory_order_acquire);
   for (;;) {
-    if (Claims::left(word) == 0) return nullptr;
-    std::uint64_t next = word - 1;
-    const bool belongs = *member == Claims::task(word);
-    if (!belongs) {
-      if (caller || Claims::seats(word) == 0) return nullptr;
+    if (Claims::begin(word) >= Claims::end(word)) return nullptr;
+    std::uint64_t next = caller ? word + 1 : word - Claims::kEnd;
+    if (!caller && *member != Claims::task(word)) {
+      if (Claims::seats(word) == 0) return nullptr;
       next -= Claims::kSeat;
     }
     // Of this task or a later one. If of a later one, the claims have changed, and the exchange fails.
     Task* const task = job.task.load(std::memory_order_relaxed);
     if (job.claims.compare_exchange_weak(word, next, std::memory_order_acquire)) {
       *member = Claims::task(word);
-      *index = task->parts() - Claims::left(word);
+      *index = caller ? Claims::begin(word) : Claims::end(word) - 1;
       return task;
     }
   }
@@ -208,7 +210,7 @@ bool help() noexcept {
   for (Job& job : jobs) {
     std::uint64_t member = 0;  // no task has this number
     std::size_t index;
-    while (Task* const task = take_part(job, &member, false, &index)) {
+    while (Task* const task = take_part(job, false, &member, &index)) {
       std::atomic_thread_fence(std::memory_order_release);  // pairs with R2: see payload.h
       task->work_on(index);
       std::atomic_thread_fence(std::memory_order_acquire);  // pairs with W1
@@ -333,11 +335,12 @@ void share(Task& task, unsigned threads) noexcept {
   if (number == 0) number = 1;  // zero is no task's
   job->task.store(&task, std::memory_order_relaxed);
   job->done.store(0, std::memory_order_relaxed);
-  job->claims.store(Claims::make(number, helping, parts), std::memory_order_release);  // pairs with take_part
+  job->claims.store(number * Claims::kTask | helping * Claims::kSeat | parts * Claims::kEnd,
+                    std::memory_order_release);  // pairs with take_part
   call(helping);
 
   std::size_t others = parts;
-  for (std::size_t index; take_part(*job, &number, true, &index) != nullptr; --others) task.work_on(index);
+  for (std::size_t index; take_part(*job, true, &number, &index) != nullptr; --others) task.work_on(index);
 
   // Acquire, all of them: they pair with the release increment in help().
   constexpr int kSpins = 1000;  // about as long as a part takes; then the helper may need this very processor
@@ -378,7 +381,7 @@ void copy(void* destination, const void* source, std::size_t size, unsigned thre
     return;
   }
   store_fence();
-  if (size < kShared || threads == 1 || overlap(to, from, size)) {
+  if (size < kSharedCopy || threads == 1 || overlap(to, from, size)) {
     move(to, from, size);
   } else {
     Task task = {};
@@ -401,7 +404,7 @@ void fill(void* destination, std::size_t size, std::uint64_t pattern, unsigned t
     return;
   }
   store_fence();
-  if (size < kShared || threads == 1) {
+  if (size < kSharedFill || threads == 1) {
     repeat(to, size, pattern);
   } else {
     Task task = {};
@@ -411,7 +414,9 @@ void fill(void* destination, std::size_t size, std::uint64_t pattern, unsigned t
     task.to = to;
     task.pattern = pattern;
     task.size = size;
-    task.part = kPart;
+    // A fill that leaves the caches is limited by memory, and slows down where two threads on one processor fill two
+    // places in turn: by a third with parts of 512 KiB, by 7 % with parts of 32 MiB.
+    task.part = std::min(size / 16 / kPart, std::size_t{64}) * kPart;  // a multiple of the pattern
     share(task, threads);
   }
   store_fence();

@@ -33,12 +33,12 @@ namespace payload {
 // `threads` is how many threads the call may use, the caller's included. 1: the caller's only, and none is started.
 // 0: as many as the process has processors to run on, 4 at most. 16 at most in any case.
 //
-// Threads are used from 2 MiB up, on Linux. Up to 15 helpers are made for the whole process, at the first call that
-// wants them, and sleep between calls. No call ever waits for a helper to begin: the caller does all parts of the work
-// that no helper has taken, and then waits only for the parts in hand, of 512 KiB each (4 MiB for populate). That is
-// some 50 us where the helper is running; where other threads have its processor, it is as long as the system lets them
-// keep it, a few milliseconds on Linux. Where threads can't be made, and after a fork until the child has made its own,
-// the caller does everything.
+// Threads are used from 4 MiB up (fills from 16 MiB), on Linux. Up to 15 helpers are made for the whole process, at the
+// first call that wants them, and sleep between calls. No call ever waits for a helper to begin: the caller does all
+// parts of the work that no helper has taken, and then waits only for the parts in hand. They are of 512 KiB (of a fill
+// a sixteenth, 32 MiB at most; 4 MiB for populate): some 50 us where the helper is running; where other threads have
+// its processor, as long as the system lets them keep it, a few milliseconds on Linux. Where threads can't be made, and
+// after a fork until the child has made its own, the caller does everything.
 
 // Copies `size` bytes. The ranges may overlap, as a caller may write a view of the segment back to it; one thread
 // copies those.

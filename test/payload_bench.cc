@@ -1,5 +1,6 @@
 // Copies and fills beside their floors, in turn in one process: memcpy and memset by as many threads. Prints medians,
-// and in brackets the quartiles. Arguments: sizes in KiB.
+// and in brackets the quartiles. Arguments: sizes in KiB; "busy" first: beside two threads that spin, and without the
+// floors of two threads.
 //
 // The floor of two threads is a second thread that was started before and spins until it is let go, which nothing that
 // sleeps between calls can reach; "barrier" is the same with a barrier on which the threads sleep. The spinning thread
@@ -36,8 +37,8 @@ struct Way {
 
 // Runs all ways in turn, and prints each beside the first.
 void compare(const char* what, std::size_t size, const std::vector<Way>& ways) {
-  const std::size_t times = std::max<std::size_t>(1, (std::size_t{4} << 20) / size);
-  const int rounds = size >= (std::size_t{512} << 20) ? 9 : 41;
+  const std::size_t times = std::max<std::size_t>(1, (std::size_t{64} << 20) / size);
+  const int rounds = size >= (std::size_t{512} << 20) ? 9 : 15;
   std::vector<std::vector<double>> taken(ways.size());
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < ways.size(); ++i) {
@@ -123,7 +124,8 @@ class Second {
 
 int main(int argc, char** argv) {
   std::vector<std::size_t> sizes;
-  for (int i = 1; i < argc; ++i) sizes.push_back(std::strtoull(argv[i], nullptr, 10) << 10);
+  const bool busy = argc > 1 && std::strcmp(argv[1], "busy") == 0;
+  for (int i = busy ? 2 : 1; i < argc; ++i) sizes.push_back(std::strtoull(argv[i], nullptr, 10) << 10);
   if (sizes.empty()) {
     for (std::size_t kib : {4, 588, 1024, 2048, 4096, 8192, 16384, 65536, 1048576}) sizes.push_back(kib << 10);
   }
@@ -137,6 +139,11 @@ int main(int argc, char** argv) {
   char* const from = map();
   char* const to = map();
   auto& second = *new Second;
+  for (int i = 0; busy && i < 2; ++i) {
+    std::thread([] {
+      for (;;) __builtin_ia32_pause();
+    }).detach();
+  }
 
   for (const std::size_t size : sizes) {
     const auto part = [=](int half) { return half == 0 ? size / 2 : size - size / 2; };
@@ -153,7 +160,7 @@ int main(int argc, char** argv) {
             {{"memcpy", [&] { std::memcpy(to, from, size); }},
              {"copy, 1 thread", [&] { payload::copy(to, from, size, 1); }},
              {"copy, 2 threads", [&] { payload::copy(to, from, size, 2); }}});
-    if (size < (std::size_t{1} << 20)) continue;
+    if (busy || size < (std::size_t{1} << 20)) continue;
     compare("fill", size,
             {{"memset, 2 threads spinning", [&] { second.spinning(set); }, start, stop},
              {"memset, 2 threads barrier", [&] { second.sleeping(set); }},

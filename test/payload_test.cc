@@ -70,7 +70,7 @@ std::vector<std::size_t> sizes() {
   std::vector<std::size_t> all;
   for (std::size_t i = 0; i <= 140; ++i) all.push_back(i);
   for (const std::size_t edge :
-       {2 * kKiB, 4 * kKiB, 256 * kKiB, 512 * kKiB, kMiB, 2 * kMiB, 2 * kMiB + 512 * kKiB, 4 * kMiB}) {
+       {2 * kKiB, 4 * kKiB, 256 * kKiB, 512 * kKiB, kMiB, 2 * kMiB, 4 * kMiB, 4 * kMiB + 512 * kKiB, 16 * kMiB}) {
     for (const std::size_t around : {-65, -8, -1, 0, 1, 7, 8, 9, 64}) all.push_back(edge + around);
   }
   return all;
@@ -80,7 +80,7 @@ TEST(Copy, EveryByteAndNoOther) {
   constexpr std::size_t kRoom = 128;
   for (const unsigned threads : {1u, 3u}) {
     for (const std::size_t size : sizes()) {
-      if (threads > 1 && size < kMiB) continue;  // what is so small is never shared
+      if (threads > 1 && size < 4 * kMiB - 65) continue;  // what is so small is never shared
       for (const auto& [to, from] : {std::pair{0, 0}, {0, 1}, {3, 0}, {8, 24}}) {
         Buffer source(size + kRoom), target(size + kRoom);
         source.number(size);
@@ -100,7 +100,7 @@ TEST(Copy, EveryByteAndNoOther) {
 
 TEST(Copy, RangesThatOverlap) {
   constexpr std::size_t kOffset = 3 * kMiB;
-  for (const std::size_t size : {std::size_t{1000}, 300 * kKiB, 2 * kMiB, 5 * kMiB + 3}) {
+  for (const std::size_t size : {std::size_t{1000}, 300 * kKiB, 4 * kMiB, 5 * kMiB + 3}) {
     for (const std::ptrdiff_t distance : {-2'500'000, -4096, -64, -8, -1, 0, 1, 8, 64, 4096, 2'500'000}) {
       Buffer buffer(size + 2 * kOffset);
       buffer.number(1);
@@ -118,7 +118,7 @@ TEST(Copy, RangesThatOverlap) {
 TEST(Fill, EveryByteAndNoOther) {
   for (const unsigned threads : {1u, 3u}) {
     for (const std::size_t size : sizes()) {
-      if (threads > 1 && size < kMiB) continue;  // what is so small is never shared
+      if (threads > 1 && size < 4 * kMiB - 65) continue;  // what is so small is never shared
       for (const std::uint64_t pattern : std::initializer_list<std::uint64_t>{0, 0x7F7F7F7F7F7F7F7F, 0x0102010201020102,
                                                                               0x0102030401020304, 0x0102030405060708}) {
         Buffer target(size + 64);
@@ -140,18 +140,20 @@ TEST(Copy, ManyCallersAtOnce) {
   std::atomic<int> wrong{0};
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&, caller] {
-      const std::size_t size = 2 * kMiB + caller * 100'001;
-      Buffer source(size), target(size), filled(size);
+      const std::size_t size = 4 * kMiB + caller * 100'001;
+      // Some fills are shared too.
+      const std::size_t fills = size + (caller % 4 == 0 ? 12 * kMiB : 0);
+      Buffer source(size), target(size), filled(fills);
       for (int round = 0; round < 10; ++round) {
         source.number(caller * 1000 + round);
         const unsigned threads = 1 + (caller + round) % 5;
         payload::copy(target.data, source.data, size, threads);
-        payload::fill(filled.data, size, caller * 1000 + round, threads);
+        payload::fill(filled.data, fills, caller * 1000 + round, threads);
         std::uint64_t last;
-        std::memcpy(&last, filled.data + size / 8 * 8 - 8, 8);
+        std::memcpy(&last, filled.data + fills / 8 * 8 - 8, 8);
         wrong += std::memcmp(target.data, source.data, size) != 0;
         wrong += last != static_cast<std::uint64_t>(caller * 1000 + round);
-        wrong += std::memcmp(filled.data, filled.data + 8, size - 8) != 0;
+        wrong += std::memcmp(filled.data, filled.data + 8, fills - 8) != 0;
       }
     });
   }
@@ -217,7 +219,7 @@ TEST(Helpers, OneThreadMakesNone) {
   if (!helpers().empty()) GTEST_SKIP() << "another test made helpers";
   const auto before = tasks();
   EXPECT_TRUE(copies(1));
-  Buffer target(8 * kMiB);
+  Buffer target(16 * kMiB);
   payload::fill(target.data, target.size, 1, 1);
   EXPECT_EQ(payload::populate(target.data, target.size, true, 1), 0);
   payload::copy(target.data, target.data + kMiB, kMiB, 4);  // small
@@ -297,7 +299,7 @@ TEST(Helpers, ForkInTheMiddle) {
   std::vector<std::thread> busy;
   for (int i = 0; i < 9; ++i) {
     busy.emplace_back([&] {
-      Buffer source(3 * kMiB), target(3 * kMiB);
+      Buffer source(5 * kMiB), target(5 * kMiB);
       while (!stop) payload::copy(target.data, source.data, source.size, 4);
     });
   }
@@ -342,7 +344,7 @@ TEST(Helpers, CopiesWithoutThreads) {
               if (setrlimit(RLIMIT_NPROC, &none) != 0) return 4;
               for (int i = 0; i < 300; ++i) {
                 if (i % 50 == 0 && !copies(4)) return 1;
-                Buffer target(2 * kMiB);
+                Buffer target(16 * kMiB);
                 payload::fill(target.data, target.size, 1, 4);
               }
               return helpers().empty() ? 0 : 2;
