@@ -118,15 +118,6 @@ type Segment struct {
 	released chan struct{} // closed when the memory is given back
 }
 
-// metadata is a snapshot of a header.
-type metadata struct {
-	version    uint64
-	ndim       uint32
-	dtype      DType
-	shape      [MaxDims]uint64
-	byteLength uint64
-}
-
 // New makes a segment with room for capacity bytes of tensor, in memory of this process alone, or with [WithSealed] in
 // memory that can be handed to others.
 //

@@ -48,10 +48,10 @@ static jm_status go_begin(uintptr_t handle, const uint64_t* shape, uint32_t ndim
 static jm_status go_commit(uintptr_t handle) { return jm_protocol_commit(segment_of(handle)); }
 static jm_status go_abort(uintptr_t handle) { return jm_protocol_abort(segment_of(handle)); }
 static jm_status go_try_read(uintptr_t handle, uint64_t* tensor) {
-  return jm_try_read(segment_of(handle), (jm_tensor*)tensor);
+  return jm_protocol_try_read(segment_of(handle), (jm_tensor*)tensor);
 }
 static jm_status go_try_read_into(uintptr_t handle, uint8_t* buffer, uint64_t size, uint64_t* tensor) {
-  return jm_try_read_into(segment_of(handle), buffer, size, (jm_tensor*)tensor);
+  return jm_protocol_try_read_into(segment_of(handle), buffer, size, (jm_tensor*)tensor);
 }
 static const char* go_corrupt_field(uintptr_t handle, const uint64_t* tensor) {
   return jm_corrupt_field(segment_of(handle), (const jm_tensor*)tensor);
@@ -124,7 +124,7 @@ func newCore(capacity int, o *options) (core, error) {
 	if o.sealed {
 		st, err = C.jm_create_sealed(C.uint64_t(capacity), o.flags(), &p)
 	} else {
-		st, err = C.jm_new(C.uint64_t(capacity), o.flags(), &p)
+		st, err = C.jm_new(C.uint64_t(capacity), o.flags()|C.JM_NO_PARKING, &p)
 	}
 	return coreOf(p), status(st, err)
 }
@@ -290,33 +290,75 @@ func tensorBytes(shape []int, dtype DType) (uint64, error) {
 	return uint64(bytes), status(st, nil)
 }
 
-// tryRead makes one attempt at a view, and tryReadInto at a copy. The metadata is filled in along with io.ErrShortBuffer
-// and ErrCorrupt too, and field is the one that can't be true.
-func (c core) tryRead(m *metadata) (field string, err error) {
-	var t C.jm_tensor
-	st := C.go_try_read(c.handle, (*C.uint64_t)(unsafe.Pointer(&t)))
-	return c.metadataOf(&t, st, m)
-}
+// tryRead makes one attempt at a view, and tryReadInto at a copy. They fill in all of t but its data and mapping, along
+// with io.ErrShortBuffer and ErrCorrupt too; then field is the one that can't be true.
 
-func (c core) tryReadInto(dst []byte, m *metadata) (field string, err error) {
-	var t C.jm_tensor
-	st := C.go_try_read_into(c.handle, bytesPointer(dst), C.uint64_t(len(dst)), (*C.uint64_t)(unsafe.Pointer(&t)))
-	return c.metadataOf(&t, st, m)
-}
-
-func (c core) metadataOf(t *C.jm_tensor, st C.jm_status, m *metadata) (field string, err error) {
-	m.version = uint64(t.version)
-	m.ndim = uint32(t.ndim)
-	m.dtype = DType(t.dtype)
-	m.shape = *(*[MaxDims]uint64)(unsafe.Pointer(&t.shape))
-	m.byteLength = uint64(t.byte_length)
-	if st == C.JM_OK {
+func (c core) tryRead(t *Tensor) (field string, err error) {
+	var room C.jm_tensor
+	st := C.go_try_read(c.handle, t.inCore(&room))
+	if st == C.JM_OK && t.fromCore(&room) {
 		return "", nil
 	}
-	if st == C.JM_ERR_CORRUPT {
-		field = C.GoString(C.go_corrupt_field(c.handle, (*C.uint64_t)(unsafe.Pointer(t))))
+	return c.readError(t, &room, st)
+}
+
+func (c core) tryReadInto(dst []byte, t *Tensor) (field string, err error) {
+	var room C.jm_tensor
+	st := C.go_try_read_into(c.handle, bytesPointer(dst), C.uint64_t(len(dst)), t.inCore(&room))
+	if st == C.JM_OK && t.fromCore(&room) {
+		return "", nil
 	}
-	return field, status(st, nil)
+	return c.readError(t, &room, st)
+}
+
+// sameAsCore says whether a Tensor begins as a jm_tensor does, so that the core can fill it in. It does where an int has
+// 64 bits.
+const sameAsCore = unsafe.Sizeof(int(0)) == 8
+
+// On such machines; checked as above.
+var _ = [...]int{
+	[1]int{}[(unsafe.Offsetof(Tensor{}.version)-unsafe.Offsetof(C.jm_tensor{}.version))*sameFactor],
+	[1]int{}[(unsafe.Offsetof(Tensor{}.ndim)-unsafe.Offsetof(C.jm_tensor{}.ndim))*sameFactor],
+	[1]int{}[(unsafe.Offsetof(Tensor{}.dtype)-unsafe.Offsetof(C.jm_tensor{}.dtype))*sameFactor],
+	[1]int{}[(unsafe.Offsetof(Tensor{}.shape)-unsafe.Offsetof(C.jm_tensor{}.shape))*sameFactor],
+	[1]int{}[(unsafe.Offsetof(Tensor{}.length)-unsafe.Offsetof(C.jm_tensor{}.byte_length))*sameFactor],
+}
+
+const sameFactor = unsafe.Sizeof(int(0)) / 8
+
+// inCore returns where the core is to put what it finds: into t itself, or into room.
+func (t *Tensor) inCore(room *C.jm_tensor) *C.uint64_t {
+	if sameAsCore {
+		return (*C.uint64_t)(unsafe.Pointer(t))
+	}
+	return (*C.uint64_t)(unsafe.Pointer(room))
+}
+
+// fromCore takes it over from there. False if a dimension is more than an int can hold, as it can be in an empty tensor.
+func (t *Tensor) fromCore(room *C.jm_tensor) bool {
+	if sameAsCore {
+		return true
+	}
+	fits := true
+	t.version, t.ndim, t.dtype, t.length = uint64(room.version), uint32(room.ndim), DType(room.dtype), int(room.byte_length)
+	for i := range t.shape {
+		t.shape[i] = int(room.shape[i])
+		fits = fits && (i >= int(t.ndim) || uint64(t.shape[i]) == uint64(room.shape[i]))
+	}
+	return fits
+}
+
+// readError returns the error of a read, and for ErrCorrupt the field that it is about.
+func (c core) readError(t *Tensor, room *C.jm_tensor, st C.jm_status) (field string, err error) {
+	switch st {
+	case C.JM_OK:
+		return "", ErrCapacity
+	case C.JM_ERR_CORRUPT:
+		_ = t.fromCore(room)
+		return C.GoString(C.go_corrupt_field(c.handle, t.inCore(room))), ErrCorrupt
+	}
+	_ = t.fromCore(room)
+	return "", status(st, nil)
 }
 
 // park blocks this thread until the sequence is no longer seen, or it is time to look up.

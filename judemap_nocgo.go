@@ -51,8 +51,8 @@ func (core) fill([]int, DType, float64) error              { return errNoCgo }
 func (core) begin([]int, DType) ([]byte, error)            { return nil, errNoCgo }
 func (core) commit()                                       {}
 func (core) abort()                                        {}
-func (core) tryRead(*metadata) (string, error)             { return "", errNoCgo }
-func (core) tryReadInto([]byte, *metadata) (string, error) { return "", errNoCgo }
+func (core) tryRead(*Tensor) (string, error)               { return "", errNoCgo }
+func (core) tryReadInto([]byte, *Tensor) (string, error)   { return "", errNoCgo }
 func (core) park(uint64) error                             { return errNoCgo }
 func (core) wake()                                         {}
 func (core) pin() error                                    { return errNoCgo }

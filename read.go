@@ -2,7 +2,6 @@ package judemap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -69,7 +68,7 @@ func (s *Segment) tryRead(t *Tensor) error {
 		// No tensor, a corrupt one, or an empty one whose other dimensions overflow.
 		return s.tryReadSlowly(t)
 	}
-	t.version, t.ndim, t.dtype = version, int32(ndim), dtype
+	t.version, t.ndim, t.dtype = version, ndim, dtype
 	s.view(t, length)
 	return nil
 }
@@ -83,42 +82,37 @@ func (s *Segment) view(t *Tensor, length uint64) {
 
 // tryReadSlowly is tryRead by the core, with all that it checks.
 func (s *Segment) tryReadSlowly(t *Tensor) error {
-	var m metadata
-	field, err := s.mapping.core.tryRead(&m)
+	*t = Tensor{}
+	field, err := s.mapping.core.tryRead(t)
 	runtime.KeepAlive(s.mapping)
-	*t = Tensor{version: m.version} // Next parks on it when there is no tensor
 	if err != nil {
-		return s.readError(err, field, &m)
+		return s.readError(err, field, t)
 	}
-	if !t.set(&m) {
-		return tooLarge(&m)
-	}
-	s.view(t, m.byteLength)
+	s.view(t, uint64(t.length))
 	return nil
 }
 
 // readError adds to an error of the core what it was about.
-func (s *Segment) readError(err error, field string, m *metadata) error {
-	if err != ErrCorrupt {
+func (s *Segment) readError(err error, field string, t *Tensor) error {
+	if err != ErrCorrupt && err != ErrCapacity {
 		return err
 	}
-	shape := append([]uint64(nil), m.shape[:min(m.ndim, MaxDims)]...)
-	switch field {
-	case "ndim":
-		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, m.ndim, MaxDims)
-	case "dtype":
-		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(m.dtype))
-	case "shape":
-		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, shape, m.dtype)
+	shape := make([]uint64, min(t.ndim, MaxDims)) // as they stand in the header
+	for i := range shape {
+		shape[i] = uint64(t.shape[i])
+	}
+	switch {
+	case err == ErrCapacity:
+		return fmt.Errorf("%w: a dimension of %v is more than an int of this machine can hold", ErrCapacity, shape)
+	case field == "ndim":
+		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, t.ndim, MaxDims)
+	case field == "dtype":
+		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(t.dtype))
+	case field == "shape":
+		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, shape, t.dtype)
 	}
 	return fmt.Errorf("%w: byte_length is %d, which shape %v of %v does not take, or the segment's %d bytes can't hold",
-		ErrCorrupt, m.byteLength, shape, m.dtype, s.capacity)
-}
-
-// tooLarge is for shapes that an int of this machine can't hold.
-func tooLarge(m *metadata) error {
-	return fmt.Errorf("%w: shape %v has a dimension that an int of this machine can't hold", ErrCapacity,
-		append([]uint64(nil), m.shape[:m.ndim]...))
+		ErrCorrupt, uint64(t.length), shape, t.dtype, s.capacity)
 }
 
 func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
@@ -202,6 +196,7 @@ func (s *Segment) ReadCopy(ctx context.Context) (Tensor, error) {
 		if err := s.read(ctx, &t); err != nil {
 			return Tensor{}, err
 		}
+		t.mapping = nil // it becomes a copy
 		if t.length > s.maxBytes {
 			return Tensor{}, fmt.Errorf("%w: the tensor has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity,
 				t.length, s.maxBytes)
@@ -210,7 +205,7 @@ func (s *Segment) ReadCopy(ctx context.Context) (Tensor, error) {
 			buf = make([]byte, t.length)
 		}
 		// The tensor may have grown since: then once more, with its new size.
-		if t, err := s.readInto(ctx, buf); err != errShortBuffer {
+		if err := s.readInto(ctx, buf, &t); err != errShortBuffer {
 			return t, err
 		}
 	}
@@ -218,45 +213,40 @@ func (s *Segment) ReadCopy(ctx context.Context) (Tensor, error) {
 
 // ReadInto is [Segment.ReadCopy] into dst, without an allocation. The Tensor's data is the front of dst. If dst is too
 // small, the error wraps io.ErrShortBuffer. After an error the bytes of dst are unspecified.
-func (s *Segment) ReadInto(dst []byte) (Tensor, error) {
-	t, err := s.readInto(context.Background(), dst)
-	if err == errShortBuffer {
-		return Tensor{}, s.shortBuffer(len(dst))
+func (s *Segment) ReadInto(dst []byte) (t Tensor, err error) {
+	if err = s.readInto(context.Background(), dst, &t); err != nil {
+		t = Tensor{}
+		if err == errShortBuffer {
+			err = s.shortBuffer(len(dst))
+		}
 	}
 	return t, err
 }
 
-func (s *Segment) readInto(ctx context.Context, dst []byte) (t Tensor, err error) {
+func (s *Segment) readInto(ctx context.Context, dst []byte, t *Tensor) error {
 	for i, torn := 0, 0; i < busyAttempts && torn < tornAttempts; i++ {
 		if !s.open.Load() {
-			return t, ErrClosed
+			return ErrClosed
 		}
 		if s.sequence()&1 != 0 {
 			continue
 		}
-		if err = s.tryReadInto(dst, &t); err != ErrBusy {
-			return t, err
+		if err := s.tryReadInto(dst, t); err != ErrBusy {
+			return err
 		}
 		torn++
 	}
-	err = s.outwait(ctx, func() error { return s.tryReadInto(dst, &t) })
-	return t, err
+	return s.outwait(ctx, func() error { return s.tryReadInto(dst, t) })
 }
 
-// tryReadInto makes one attempt at a copy.
+// tryReadInto makes one attempt at a copy. t's version is good along with ErrEmpty too.
 func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
-	var m metadata
-	field, err := s.mapping.core.tryReadInto(dst, &m)
+	field, err := s.mapping.core.tryReadInto(dst, t)
 	runtime.KeepAlive(s.mapping)
-	t.version = m.version
 	if err != nil {
-		return s.readError(err, field, &m)
-	}
-	if !t.set(&m) {
-		return tooLarge(&m)
+		return s.readError(err, field, t)
 	}
 	t.data = unsafe.Pointer(unsafe.SliceData(dst))
-	t.length = int(m.byteLength)
 	s.counters.reads.add()
 	return nil
 }
@@ -367,7 +357,7 @@ func (s *Segment) Next(ctx context.Context, after uint64) (Tensor, error) {
 
 // NextInto is [Segment.Next] for [Segment.ReadInto]: it copies the tensor into dst, and allocates nothing unless it has
 // to park. Errors: those of both.
-func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (Tensor, error) {
+func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (t Tensor, err error) {
 	if err := ctx.Err(); err != nil {
 		return Tensor{}, err
 	}
@@ -377,13 +367,13 @@ func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (Tenso
 		}
 		seen := s.sequence()
 		if seen > after || seen&1 != 0 { // odd: readInto waits for the end of the commit
-			t, err := s.readInto(ctx, dst)
+			err = s.readInto(ctx, dst, &t)
 			switch {
 			case err == nil && t.version > after:
 				return t, nil
 			case err == errShortBuffer:
 				return Tensor{}, s.shortBuffer(len(dst))
-			case err != nil && !errors.Is(err, ErrEmpty):
+			case err != nil && err != ErrEmpty:
 				return Tensor{}, err
 			}
 			seen = t.version

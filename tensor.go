@@ -3,7 +3,6 @@ package judemap
 import (
 	"fmt"
 	"log/slog"
-	"math"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -13,26 +12,15 @@ import (
 // A Tensor is one consistent snapshot of a segment: a view of its memory, or a copy. While a view is reachable, the
 // addresses of its Segment stay reserved. The zero Tensor has no data and is not valid.
 type Tensor struct {
+	// What a jm_tensor of the core begins with, in its order: see judemap_cgo.go.
 	version uint64
-	data    unsafe.Pointer
-	length  int      // bytes at data
-	mapping *mapping // nil if the data is a copy
-	ndim    int32
+	ndim    uint32
 	dtype   DType
 	shape   [MaxDims]int
-}
+	length  int // bytes at data
 
-// set takes over metadata that were checked. False if a dimension is more than an int can hold, which it can be in an
-// empty tensor.
-func (t *Tensor) set(m *metadata) bool {
-	t.version, t.ndim, t.dtype = m.version, int32(m.ndim), m.dtype
-	for i := range m.ndim {
-		if m.shape[i] > math.MaxInt {
-			return false
-		}
-		t.shape[i] = int(m.shape[i])
-	}
-	return true
+	data    unsafe.Pointer
+	mapping *mapping // nil if the data is a copy
 }
 
 // Shape returns the dimensions, in elements. It is t's own: don't change it.

@@ -120,8 +120,8 @@ type waiters struct {
 
 // join makes the caller one of the group, and returns the channel that the next wake closes. The caller must look at
 // the segment again before it waits: a commit that came before join did not see it. parked is stored before that look,
-// and a commit stores sequence before it loads parked; all four are sequentially consistent, so one of the two sees the
-// other.
+// and a commit stores sequence before it loads parked, with the release of a lock, a sequentially consistent
+// read-modify-write, in between; so one of the two sees the other.
 //
 // A group's leader or watch waits for the sequence that its first member saw. One that joins later, having seen a newer
 // one, loses nothing: the wait is then over, and about to wake the group.

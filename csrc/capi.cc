@@ -296,6 +296,15 @@ jm_status jm_protocol_abort(jm_segment* segment) {
   return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().abort();
 }
 
+jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out) {
+  return segment == nullptr || out == nullptr ? JM_ERR_ARGUMENT : segment->protocol().try_read(out);
+}
+
+jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out) {
+  if (segment == nullptr || out == nullptr || (buffer == nullptr && size != 0)) return JM_ERR_ARGUMENT;
+  return segment->protocol().try_read_into(buffer, size, out);
+}
+
 jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout) {
   return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().park(seen, timeout);
 }

@@ -127,6 +127,7 @@ jm_status Protocol::create(std::uint64_t capacity, std::uint32_t flags) noexcept
   if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) return status_of(error);
   // The zeroed pages are a valid header already: std::atomic of a word is that word, and all of them start at 0.
   take(base, size, capacity);
+  counts_waiters_ = (flags & JM_NO_PARKING) == 0;
   attached_.store(true, std::memory_order_relaxed);  // nobody else can write
   return JM_OK;
 }
@@ -300,12 +301,10 @@ jm_status Protocol::snapshot(jm_tensor* out, Copy&& copy) const noexcept {
 }
 
 jm_status Protocol::try_read(jm_tensor* out) const noexcept {
-  out->data = data();
   return snapshot(out, [](const Metadata&) { return JM_OK; });
 }
 
 jm_status Protocol::try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept {
-  out->data = buffer;
   return snapshot(out, [&](const Metadata& seen) {
     if (seen.byte_length > size) return JM_ERR_BUFFER;
     payload::copy(buffer, data(), static_cast<std::size_t>(seen.byte_length), threads_);
@@ -366,7 +365,11 @@ jm_status Protocol::open_commit(const Metadata& metadata) noexcept {
 
 jm_status Protocol::commit() noexcept {
   if (!committing_) return JM_ERR_ARGUMENT;
-  end_commit(*header_, next_version_);
+  if (counts_waiters_) {
+    end_commit(*header_, next_version_);
+  } else {
+    end_commit_unawaited(*header_, next_version_);
+  }
   committing_ = false;
   count(commits_);
   wake_waiters();
@@ -557,7 +560,7 @@ void Protocol::close() noexcept {
     if (shared_ && attached_.exchange(false) && counts_waiters_) header_->flags.fetch_and(~JM_FLAG_WRITER_ATTACHED);
     if (lock_ != nullptr) lock_->give();  // after the flag: see left_behind()
     if (const std::uint32_t announced = announced_.exchange(0, std::memory_order_seq_cst)) uncount(announced);
-    wake();  // those of this handle find it closed
+    if (shared_ || counts_waiters_) wake();  // those of this handle find it closed
   }
   if (const int descriptor = descriptor_.exchange(-1); descriptor >= 0) share::close(descriptor);
 }

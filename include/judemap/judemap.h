@@ -69,6 +69,10 @@ typedef struct jm_tensor {
  * it with JM_READ_ONLY. */
 #define JM_SEAL_WRITES 8u
 
+/* jm_new: who waits for a commit does it by means of the caller's own. Commits then wake nobody, which makes small ones
+ * faster; jm_next polls. */
+#define JM_NO_PARKING 16u
+
 /* How often a reading call tries by itself before it parks until a commit is over: looks at a sequence that is odd, and
  * copies that a commit tore. */
 #define JM_BUSY_ATTEMPTS 256
@@ -306,6 +310,10 @@ jm_status jm_protocol_begin(jm_segment* segment, const uint64_t* shape, uint32_t
                             uint64_t* length);
 jm_status jm_protocol_commit(jm_segment* segment);
 jm_status jm_protocol_abort(jm_segment* segment);
+
+/* jm_try_read and jm_try_read_into, which leave out->data as it is. */
+jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out);
+jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out);
 
 /* Blocks the thread until the sequence is no longer `seen`, jm_protocol_wake is called, `timeout` nanoseconds have passed
  * (negative: no matter), or it is time to look up; the caller then looks, and calls again. Errors: JM_ERR_WRITER_DIED if

@@ -56,7 +56,8 @@ class Protocol {
   // A new descriptor of the segment's file, the caller's; with the right to write if `writable`.
   jm_status open_again(bool writable, int* out) noexcept;
 
-  // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between.
+  // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between. They leave out->data as it
+  // is: it is at data(), or in the caller's buffer.
 
   jm_status try_read(jm_tensor* out) const noexcept;
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
@@ -126,6 +127,7 @@ class Protocol {
   bool inherited() const noexcept;
   std::uint64_t capacity() const noexcept { return capacity_; }
   jm_header* header() const noexcept { return header_; }
+  std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
 
   // Locks the pages in physical memory. 0, or an errno value.
   int pin() noexcept;
@@ -155,8 +157,6 @@ class Protocol {
 
   template <class Copy>
   jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
-
-  std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
 
   jm_header* header_ = nullptr;
   std::uint64_t capacity_ = 0;  // bytes of tensor; this mapping's own bound

@@ -71,10 +71,14 @@ class Segment {
 
   jm_status read(jm_tensor* out) noexcept;
   jm_status next(std::uint64_t after, std::int64_t timeout, jm_tensor* out) noexcept;
-  jm_status try_read(jm_tensor* out) const noexcept { return protocol_.try_read(out); }
+  jm_status try_read(jm_tensor* out) const noexcept {
+    out->data = protocol_.data();
+    return protocol_.try_read(out);
+  }
   bool valid(const jm_tensor& tensor) const noexcept { return protocol_.valid(tensor); }
   jm_status read_into(void* buffer, std::uint64_t size, jm_tensor* out) noexcept;
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept {
+    out->data = buffer;
     return protocol_.try_read_into(buffer, size, out);
   }
 

@@ -75,6 +75,12 @@ void end_commit(Header& header, std::uint64_t version) noexcept {
   header.sequence.store(version, std::memory_order_seq_cst);
 }
 
+// end_commit where nobody parks on the sequence, or who does asks for no wake.
+template <class Header>
+void end_commit_unawaited(Header& header, std::uint64_t version) noexcept {
+  header.sequence.store(version, std::memory_order_release);  // W2, pairs with R1
+}
+
 // One attempt at a consistent snapshot. `use` gets the metadata as loaded, finds *version set, and does with the
 // payload what the caller wants done inside the validated section (copy it, or nothing). It must bear metadata and
 // payload that make no sense, and returns false to decline them. *version and *metadata are meaningful after kDone and
