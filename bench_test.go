@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/judemap/judemap"
@@ -129,53 +130,92 @@ func BenchmarkFill(b *testing.B) {
 	}
 }
 
-// BenchmarkWake: from one goroutine to another, parked, and back; against two channels that do nothing else.
+// BenchmarkWake: a commit wakes parked goroutines, and the last of them wakes who commits, by a commit too; against the
+// same with channels that are closed.
 func BenchmarkWake(b *testing.B) {
-	b.Run("by=judemap", func(b *testing.B) {
-		ping, pong := segment(b, 8), segment(b, 8)
-		ctx := context.Background()
-		var wg sync.WaitGroup
+	for _, waiters := range []int{1, 256} {
+		b.Run(fmt.Sprintf("waiters=%d/by=judemap", waiters), func(b *testing.B) {
+			ping, pong := segment(b, 8), segment(b, 8)
+			ctx := context.Background()
+			wake(b, waiters,
+				func(s int) error { return []*judemap.Segment{ping, pong}[s].Fill(nil, judemap.Uint8, 1) },
+				func(s int, round uint64) error {
+					_, err := []*judemap.Segment{ping, pong}[s].Next(ctx, 2*round)
+					return err
+				})
+		})
+		b.Run(fmt.Sprintf("waiters=%d/by=floor", waiters), func(b *testing.B) {
+			var sides [2]broadcast
+			wake(b, waiters,
+				func(s int) error { sides[s].wake(); return nil },
+				func(s int, round uint64) error { sides[s].wait(round); return nil })
+		})
+	}
+}
+
+// wake goes back and forth: commit(0) wakes the waiters, the last of them wakes the caller by commit(1).
+func wake(b *testing.B, waiters int, commit func(side int) error, wait func(side int, round uint64) error) {
+	var wg sync.WaitGroup
+	var left atomic.Int64
+	for range waiters {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := range uint64(b.N) {
-				if _, err := ping.Next(ctx, 2*i); err != nil {
+			for round := range uint64(b.N) {
+				if err := wait(0, round); err != nil {
 					b.Error(err)
 				}
-				if err := pong.Fill(nil, judemap.Uint8, 1); err != nil {
-					b.Error(err)
+				if left.Add(-1) == 0 {
+					if err := commit(1); err != nil {
+						b.Error(err)
+					}
 				}
 			}
 		}()
-		b.ResetTimer()
-		for i := range uint64(b.N) {
-			if err := ping.Fill(nil, judemap.Uint8, 1); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := pong.Next(ctx, 2*i); err != nil {
-				b.Fatal(err)
-			}
+	}
+	b.ResetTimer()
+	for round := range uint64(b.N) {
+		left.Store(int64(waiters))
+		if err := commit(0); err != nil {
+			b.Fatal(err)
 		}
-		wg.Wait()
-	})
-	b.Run("by=floor", func(b *testing.B) {
-		type turn struct{ ping, pong chan struct{} }
-		turns := make([]turn, b.N)
-		for i := range turns {
-			turns[i] = turn{make(chan struct{}), make(chan struct{})}
+		if err := wait(1, round); err != nil {
+			b.Fatal(err)
 		}
-		go func() {
-			for _, t := range turns {
-				<-t.ping
-				close(t.pong)
-			}
-		}()
-		b.ResetTimer()
-		for _, t := range turns {
-			close(t.ping)
-			<-t.pong
+	}
+	wg.Wait()
+}
+
+// A broadcast is what Go programs wake many goroutines with: a version, and a channel that the next one closes.
+type broadcast struct {
+	mu      sync.Mutex
+	version uint64
+	woken   chan struct{}
+}
+
+func (c *broadcast) wake() {
+	c.mu.Lock()
+	c.version++
+	woken := c.woken
+	c.woken = nil
+	c.mu.Unlock()
+	if woken != nil {
+		close(woken)
+	}
+}
+
+func (c *broadcast) wait(version uint64) {
+	c.mu.Lock()
+	for c.version <= version {
+		if c.woken == nil {
+			c.woken = make(chan struct{})
 		}
-	})
+		woken := c.woken
+		c.mu.Unlock()
+		<-woken
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
 }
 
 func BenchmarkCall(b *testing.B) {

@@ -93,6 +93,7 @@ var (
 // it can be reached any more; but what it had the right to write to is not free before that, and a program that ends
 // without Close counts as a writer that died.
 type Segment struct {
+	// What every call looks at, and few change.
 	mapping  *mapping
 	capacity int
 	maxBytes int    // of a copy that is made here
@@ -101,22 +102,29 @@ type Segment struct {
 	readOnly bool
 	open     atomic.Bool
 	attached atomic.Bool // no other process can write: it is not shared, or this Segment is the writer
+	turn     chan struct{}
+	released chan struct{} // closed when the memory is given back
+	closeErr error         // set before that
+
+	_ cacheLine // what changes with every commit or wait is not on the lines of the above
+
+	// writing is held by the one goroutine that writes, or by a reader whose turn it is: a writer hands writing over, by
+	// turn, to a reader that it has outrun for too long. outrun counts those.
+	writing  sync.Mutex
+	outrun   atomic.Int32
+	finished bool // other processes see nothing of s any more; guarded by writing
+
+	_        cacheLine
 	waiters  waiters
 	counters counters
 
-	// writing is held by the one goroutine that writes, or by a reader whose turn it is.
-	writing sync.Mutex
-	// turn is where a writer hands writing over to a reader that it has outrun for too long; outrun counts those.
-	turn   chan struct{}
-	outrun atomic.Int32
-	// pinning orders Pin and Unpin with the memory's end. pinned is guarded by it.
+	// pinning orders Pin and Unpin with the memory's end.
 	pinning sync.Mutex
-	pinned  atomic.Bool
-
-	finished bool          // other processes see nothing of s any more; guarded by writing
-	closeErr error         // set before released is closed
-	released chan struct{} // closed when the memory is given back
+	pinned  atomic.Bool // stored with pinning held
 }
+
+// cacheLine keeps its neighbours apart. 128 bytes: processors fetch lines in pairs.
+type cacheLine [128]byte
 
 // New makes a segment with room for capacity bytes of tensor, in memory of this process alone, or with [WithSealed] in
 // memory that can be handed to others.
@@ -286,9 +294,7 @@ func (s *Segment) attach() {
 // unlockWriting ends a write, whatever became of it, and wakes the parked readers.
 func (s *Segment) unlockWriting() {
 	s.letGo()
-	if s.waiters.wake() {
-		s.counters.wakes.Add(1)
-	}
+	s.waiters.wake()
 }
 
 // letGo ends the right to write among goroutines: a reader that was outrun for too long gets it, if there is one. It ends s if Close
@@ -433,16 +439,16 @@ func (s *Segment) Stats() Stats {
 	}
 	commits, wakes := s.mapping.core.stats()
 	runtime.KeepAlive(s.mapping)
-	return Stats{commits, s.counters.reads.load(), s.counters.retries.Load(), s.counters.parks.Load(),
-		wakes + s.counters.wakes.Load()}
+	s.waiters.mu.Lock()
+	parks, groups := s.waiters.parks, s.waiters.wakes
+	s.waiters.mu.Unlock()
+	return Stats{commits, s.counters.reads.load(), s.counters.retries.Load(), parks, wakes + groups}
 }
 
-// counters are what the core does not count.
+// counters are what neither the core nor waiters count.
 type counters struct {
 	reads   striped
 	retries atomic.Uint64
-	parks   atomic.Uint64
-	wakes   atomic.Uint64 // within the process
 }
 
 // striped is a counter that readers on several processors seldom share a cache line of.

@@ -335,50 +335,58 @@ func (s *Segment) ReadCopyWait(ctx context.Context) (Tensor, error) {
 // Next returns a view of the newest tensor whose version is above after, and parks until there is one: with the
 // version of the tensor last seen it gives the next one, and it skips what was overwritten meanwhile. Errors are those
 // of [Segment.ReadWait].
-func (s *Segment) Next(ctx context.Context, after uint64) (Tensor, error) {
+func (s *Segment) Next(ctx context.Context, after uint64) (t Tensor, err error) {
 	if err := ctx.Err(); err != nil {
-		return Tensor{}, err
-	}
-	for {
-		var t Tensor
-		err := s.read(ctx, &t)
-		if err == nil && t.version > after {
-			s.counters.reads.add()
-			return t, nil
-		}
-		if err != nil && err != ErrEmpty {
-			return Tensor{}, err
-		}
-		if err := s.park(ctx, t.version, -1); err != nil {
-			return Tensor{}, err
-		}
-	}
-}
-
-// NextInto is [Segment.Next] for [Segment.ReadInto]: it copies the tensor into dst, and allocates nothing unless it has
-// to park. Errors: those of both.
-func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (t Tensor, err error) {
-	if err := ctx.Err(); err != nil {
-		return Tensor{}, err
+		return t, err
 	}
 	for {
 		if !s.open.Load() {
 			return Tensor{}, ErrClosed
 		}
 		seen := s.sequence()
-		if seen > after || seen&1 != 0 { // odd: readInto waits for the end of the commit
-			err = s.readInto(ctx, dst, &t)
-			switch {
-			case err == nil && t.version > after:
+		if isNews(seen, after) {
+			if err = s.read(ctx, &t); err == nil && t.version > after {
+				s.counters.reads.add()
 				return t, nil
-			case err == errShortBuffer:
-				return Tensor{}, s.shortBuffer(len(dst))
-			case err != nil && err != ErrEmpty:
+			}
+			if err != nil && err != ErrEmpty {
 				return Tensor{}, err
 			}
 			seen = t.version
 		}
-		if err := s.park(ctx, seen, -1); err != nil {
+		if err = s.park(ctx, seen, -1); err != nil {
+			return Tensor{}, err
+		}
+	}
+}
+
+// isNews says whether there may be a tensor newer than after, now or at the end of the commit that an odd sequence shows.
+func isNews(sequence, after uint64) bool { return sequence > after || sequence&1 != 0 }
+
+// NextInto is [Segment.Next] for [Segment.ReadInto]: it copies the tensor into dst, and allocates nothing unless it has
+// to park. Errors: those of both.
+func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (t Tensor, err error) {
+	if err := ctx.Err(); err != nil {
+		return t, err
+	}
+	for {
+		if !s.open.Load() {
+			return Tensor{}, ErrClosed
+		}
+		seen := s.sequence()
+		if isNews(seen, after) {
+			if err = s.readInto(ctx, dst, &t); err == nil && t.version > after {
+				return t, nil
+			}
+			if err == errShortBuffer {
+				err = s.shortBuffer(len(dst))
+			}
+			if err != nil && err != ErrEmpty {
+				return Tensor{}, err
+			}
+			seen = t.version
+		}
+		if err = s.park(ctx, seen, -1); err != nil {
 			return Tensor{}, err
 		}
 	}

@@ -19,7 +19,6 @@ import (
 // park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
 // that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
 func (s *Segment) park(ctx context.Context, seen uint64, limit time.Duration) error {
-	s.counters.parks.Add(1)
 	if limit < 0 && s.lead() {
 		return s.parkLeader(ctx, seen)
 	}
@@ -44,6 +43,7 @@ func (s *Segment) lead() bool {
 		return false
 	}
 	w.led = true
+	w.parks++
 	return true
 }
 
@@ -116,6 +116,8 @@ type waiters struct {
 	woken  chan struct{} // nil unless there is a group
 	count  int           // its members
 	token  uint64        // of the watch that waits for a group without a leader, or 0
+	parks  uint64        // readers that parked, ever
+	wakes  uint64        // groups that were woken, ever
 }
 
 // join makes the caller one of the group, and returns the channel that the next wake closes. The caller must look at
@@ -141,10 +143,11 @@ func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
 		}
 	}
 	w.count++
+	w.parks++
 	return w.woken, nil
 }
 
-// leave takes the caller out of the group of this channel, and ends the group with its last member.
+// leave takes the caller out of the group of this channel before it is woken, and ends the group with its last member.
 func (w *waiters) leave(woken <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -155,25 +158,32 @@ func (w *waiters) leave(woken <-chan struct{}) {
 	}
 }
 
-// wake wakes all parked goroutines, and says whether there were any. Call it after the change they wait for.
-func (w *waiters) wake() bool {
-	if !w.parked.Load() {
-		return false
+// wake wakes all parked goroutines. Call it after the change they wait for.
+func (w *waiters) wake() {
+	if w.parked.Load() {
+		w.wakeGroup()
 	}
+}
+
+func (w *waiters) wakeGroup() {
 	w.mu.Lock()
 	woken := w.end()
+	if woken != nil {
+		w.wakes++
+	}
 	w.mu.Unlock()
 	if woken != nil {
 		close(woken)
 	}
-	return woken != nil
 }
 
 // end takes the group away, and returns its channel. The caller holds mu: the watch is the Segment's, and the next group
 // waits for it too.
 func (w *waiters) end() (woken chan struct{}) {
 	woken = w.woken
-	unwatch(w.token)
+	if w.token != 0 {
+		unwatch(w.token)
+	}
 	w.woken, w.count, w.token = nil, 0, 0
 	w.parked.Store(false)
 	return woken
@@ -188,20 +198,10 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 	if err != nil {
 		return err
 	}
-	defer s.waiters.leave(woken)
-	if s.sequence() == seen && s.open.Load() {
-		var late <-chan time.Time
-		if limit >= 0 {
-			timer := time.NewTimer(limit)
-			defer timer.Stop()
-			late = timer.C
-		}
-		select {
-		case <-woken:
-		case <-late:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if s.sequence() != seen || !s.open.Load() {
+		s.waiters.leave(woken)
+	} else if err := s.sleep(ctx, woken, limit); err != nil {
+		return err
 	}
 	if !s.open.Load() {
 		return ErrClosed
@@ -212,6 +212,30 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 		return ErrWriterDied
 	}
 	return nil
+}
+
+// sleep sleeps until the channel is closed, ctx ends, or limit has passed.
+func (s *Segment) sleep(ctx context.Context, woken <-chan struct{}, limit time.Duration) error {
+	if limit < 0 && ctx.Done() == nil {
+		<-woken
+		return nil
+	}
+	var late <-chan time.Time
+	if limit >= 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-woken:
+		return nil
+	case <-late:
+		s.waiters.leave(woken)
+		return nil
+	case <-ctx.Done():
+		s.waiters.leave(woken)
+		return ctx.Err()
+	}
 }
 
 // A parker waits for the commits of other processes, on behalf of parked goroutines. Drainers, goroutines that block in
@@ -280,11 +304,8 @@ func (s *Segment) watch(seen uint64) (token uint64, err error) {
 	return owned.token, nil
 }
 
-// unwatch ends a wait, if it is not over. Token 0 is none.
+// unwatch ends a wait, if it is not over.
 func unwatch(token uint64) {
-	if token == 0 {
-		return
-	}
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
 	if p := parkers.current; p != nil {
