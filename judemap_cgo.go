@@ -190,6 +190,9 @@ func (o *options) flags() (flags C.uint32_t) {
 	if o.foreign {
 		flags |= C.JM_FOREIGN_WRITERS
 	}
+	if o.populate {
+		flags |= C.JM_POPULATE
+	}
 	if o.sealedWrites {
 		flags |= C.JM_SEAL_WRITES
 	}

@@ -239,6 +239,10 @@ func (s *Segment) readInto(ctx context.Context, dst []byte, t *Tensor) error {
 	return s.outwait(ctx, func() error { return s.tryReadInto(dst, t) })
 }
 
+// yieldBytes is the least that a reader copies before it lets other goroutines run, if one of them may be the writer:
+// those that copy in a loop would else keep their processors for 10 ms each, and the writer would wait for one.
+const yieldBytes = 256 << 10
+
 // tryReadInto makes one attempt at a copy. t's version is good along with ErrEmpty too.
 func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
 	field, err := s.mapping.core.tryReadInto(dst, t)
@@ -248,6 +252,9 @@ func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
 	}
 	t.data = unsafe.Pointer(unsafe.SliceData(dst))
 	s.counters.reads.add()
+	if t.length >= yieldBytes && s.attached.Load() {
+		runtime.Gosched()
+	}
 	return nil
 }
 

@@ -18,6 +18,9 @@ std::uint64_t physical() noexcept;
 // Maps `size` bytes of zeroed memory that this process alone has, huge pages advised on demand.
 int map_private(std::size_t size, bool huge_pages, void** base) noexcept;
 
+// Advises huge pages for a mapping of a file in memory, where it is large enough. The system may not heed it.
+void advise_huge_pages(void* base, std::size_t size) noexcept;
+
 // Replaces a mapping, in one step for concurrent readers, by one that reads as zeros and has no memory behind it.
 // The first page, the header's, can still be written to: a thread that is about to park, or was, may count itself in or
 // out there.

@@ -59,6 +59,14 @@ int map_private(std::size_t size, bool huge_pages, void** base) noexcept {
   return 0;
 }
 
+void advise_huge_pages(void* base, std::size_t size) noexcept {
+#ifdef MADV_HUGEPAGE
+  if (size >= kHugePage) madvise(base, size, MADV_HUGEPAGE);
+#else
+  static_cast<void>(base), static_cast<void>(size);
+#endif
+}
+
 int retire(void* base, std::size_t size) noexcept {
   // MAP_FIXED takes the old mapping away and puts the new one there under one lock: a thread that touches the range
   // meanwhile waits for it. The data is not writable, so that no memory is charged for it.

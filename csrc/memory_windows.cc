@@ -59,6 +59,8 @@ int map_private(std::size_t size, bool /*huge_pages*/, void** base) noexcept {
   return *base == nullptr ? last_error() : 0;
 }
 
+void advise_huge_pages(void*, std::size_t) noexcept {}
+
 // No call of Windows replaces committed memory by other memory in one step, so a reader could fault in between.
 // Instead the pages are zeroed and then discarded: discarded pages hold what they held or zeros, which is the same
 // here. The physical memory goes back; the commit charge stays until unmap.

@@ -125,6 +125,14 @@ jm_status Protocol::create(std::uint64_t capacity, std::uint32_t flags) noexcept
   if (const int error = fork::watch()) return status_of(error);
   void* base;
   if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) return status_of(error);
+  if ((flags & JM_POPULATE) != 0) {
+    // Where the system can't, the first access makes the pages, as without the flag.
+    const int error = payload::populate(base, size, true, 0);
+    if (error != 0 && error != ENOTSUP) {
+      memory::unmap(base, size);
+      return status_of(error == EFAULT ? ENOMEM : error);
+    }
+  }
   // The zeroed pages are a valid header already: std::atomic of a word is that word, and all of them start at 0.
   take(base, size, capacity);
   counts_waiters_ = (flags & JM_NO_PARKING) == 0;
@@ -168,15 +176,26 @@ jm_status Protocol::open(int descriptor, std::uint32_t flags, const char** why) 
   return adopt(own, writable, why);
 }
 
+// Reserves memory for all of a new file, and with `populate` makes its pages, which does so too, and by several threads.
+static int reserve_all(int descriptor, void* base, std::size_t size, bool populate) noexcept {
+  int error = populate ? payload::populate(base, size, true, 0) : ENOTSUP;
+  if (error == ENOTSUP) error = share::reserve(descriptor, size);
+  return error == EFAULT ? ENOSPC : error;
+}
+
 // Maps a new file, writes its block, and gives it its name (nullptr: none). Closes the descriptor if it fails.
 jm_status Protocol::adopt_new(int descriptor, const char* name, std::size_t size, std::uint64_t capacity,
                               std::uint32_t flags) noexcept {
   void* base = nullptr;
   lock_.reset(new (std::nothrow) share::WriterLock);
   int error = lock_ == nullptr ? ENOMEM : fork::watch();
-  // Without memory behind it a store to a page is a SIGBUS where there is no room.
-  if (error == 0) error = share::reserve(descriptor, size);
   if (error == 0) error = share::map(descriptor, size, true, &base);
+  if (error == 0) {
+    if ((flags & JM_NO_HUGE_PAGES) == 0) memory::advise_huge_pages(base, size);
+    // Without memory behind it a store to a page is a SIGBUS where there is no room.
+    error = reserve_all(descriptor, base, size, (flags & JM_POPULATE) != 0);
+    if (error != 0) memory::unmap(base, size);
+  }
   const bool writers_wake = (flags & JM_FOREIGN_WRITERS) == 0;
   if (error == 0) {
     auto* header = static_cast<jm_header*>(base);  // zeroed pages are a valid header

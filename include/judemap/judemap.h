@@ -61,7 +61,8 @@ typedef struct jm_tensor {
 } jm_tensor;
 
 /* Flags of the functions that make or open a segment. */
-#define JM_NO_HUGE_PAGES 1u /* jm_new: don't advise huge pages, which a segment of 2 MiB and more otherwise gets */
+/* jm_new, jm_create, jm_create_sealed: don't advise huge pages, as is done for segments of 2 MiB and more. */
+#define JM_NO_HUGE_PAGES 1u
 #define JM_READ_ONLY 2u     /* jm_open: map without the right to write; waiting then polls */
 /* jm_create, jm_create_sealed: writers that don't wake readers (the Node addon) may write to it too: readers poll. */
 #define JM_FOREIGN_WRITERS 4u
@@ -72,6 +73,10 @@ typedef struct jm_tensor {
 /* jm_new: who waits for a commit does it by means of the caller's own. Commits then wake nobody, which makes small ones
  * faster; jm_next polls. */
 #define JM_NO_PARKING 16u
+
+/* jm_new, jm_create, jm_create_sealed: all pages are made at once, by several threads, and as huge pages where the system
+ * has them; else the first access makes each. */
+#define JM_POPULATE 32u
 
 /* How often a reading call tries by itself before it parks until a commit is over: looks at a sequence that is odd, and
  * copies that a commit tore. */

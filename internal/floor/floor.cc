@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "judemap/segment.h"
@@ -31,6 +32,34 @@ void floor_memcpy(void* destination, const void* source, size_t size, size_t tim
     std::memcpy(destination, source, size);
     clobber();
   }
+}
+
+void floor_memcpy_threads(void* destination, const void* source, size_t size, size_t threads, size_t times) {
+  // Each thread has its part, and they meet before and after each round, spinning: no time goes into waking them.
+  std::atomic<size_t> begun{0}, ended{0};
+  const auto part = [&](size_t i) {
+    const size_t from = size / threads * i, to = i + 1 == threads ? size : size / threads * (i + 1);
+    std::memcpy(static_cast<char*>(destination) + from, static_cast<const char*>(source) + from, to - from);
+    clobber();
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < threads; ++i) {
+    helpers.emplace_back([&, i] {
+      for (size_t round = 1; round <= times; ++round) {
+        while (begun.load(std::memory_order_acquire) < round) {
+        }
+        part(i);
+        ended.fetch_add(1, std::memory_order_release);
+      }
+    });
+  }
+  for (size_t round = 1; round <= times; ++round) {
+    begun.store(round, std::memory_order_release);
+    part(0);
+    while (ended.load(std::memory_order_acquire) < round * (threads - 1)) {
+    }
+  }
+  for (std::thread& helper : helpers) helper.join();
 }
 
 void floor_memset(void* destination, size_t size, size_t times) {

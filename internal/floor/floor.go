@@ -23,6 +23,11 @@ func Memcpy(dst, src []byte, n int) {
 	C.floor_memcpy(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), C.size_t(len(dst)), C.size_t(n))
 }
 
+// MemcpyThreads is Memcpy by several threads, a part each, that spin between the rounds.
+func MemcpyThreads(dst, src []byte, threads, n int) {
+	C.floor_memcpy_threads(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), C.size_t(len(dst)), C.size_t(threads), C.size_t(n))
+}
+
 // Memset sets dst n times.
 func Memset(dst []byte, n int) {
 	C.floor_memset(unsafe.Pointer(&dst[0]), C.size_t(len(dst)), C.size_t(n))
