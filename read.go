@@ -92,8 +92,9 @@ func (s *Segment) tryReadSlowly(t *Tensor) error {
 	return nil
 }
 
-// readError adds to an error of the core what it was about.
+// readError adds to an error of the core what it was about, and leaves nothing in t but the version: Next parks on it.
 func (s *Segment) readError(err error, field string, t *Tensor) error {
+	defer func() { *t = Tensor{version: t.version} }()
 	if err != ErrCorrupt && err != ErrCapacity {
 		return err
 	}
@@ -205,8 +206,10 @@ func (s *Segment) ReadCopy(ctx context.Context) (Tensor, error) {
 			buf = make([]byte, t.length)
 		}
 		// The tensor may have grown since: then once more, with its new size.
-		if err := s.readInto(ctx, buf, &t); err != errShortBuffer {
-			return t, err
+		if err := s.readInto(ctx, buf, &t); err == nil {
+			return t, nil
+		} else if err != errShortBuffer {
+			return Tensor{}, err
 		}
 	}
 }
