@@ -208,9 +208,7 @@ const char* jm_corrupt_field(const jm_segment* segment, const jm_tensor* tensor)
 
 uint64_t jm_version(const jm_segment* segment) { return segment == nullptr ? 0 : segment->version(); }
 
-jm_writer jm_writer_state(const jm_segment* segment) {
-  return segment == nullptr ? JM_WRITER_NONE : segment->writer();
-}
+jm_writer jm_writer_state(const jm_segment* segment) { return segment == nullptr ? JM_WRITER_NONE : segment->writer(); }
 
 void jm_set_poll(jm_segment* segment, int64_t nanoseconds) {
   if (segment != nullptr) segment->set_poll(nanoseconds);

@@ -232,8 +232,8 @@ void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& ho
   const std::uint32_t changed = lane.changed.load(std::memory_order_seq_cst);
   for (const Watch* watch : lane.watches) {
     if (!watch->listed) continue;
-    lane.words.push_back({&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen),
-                          watch->protocol->shared()});
+    lane.words.push_back(
+        {&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->protocol->shared()});
   }
   if (!one_word() || lane.words.empty()) lane.words.push_back({&lane.changed, changed, false});
   hold.unlock();

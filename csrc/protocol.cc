@@ -76,6 +76,14 @@ bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* product) noexcept
 #endif
 }
 
+// Reserves memory for all of a new file, and with `populate` makes its pages, which does so too, and by several
+// threads.
+int reserve_all(int descriptor, void* base, std::size_t size, bool populate) noexcept {
+  int error = populate ? payload::populate(base, size, true, 0) : ENOTSUP;
+  if (error == ENOTSUP) error = share::reserve(descriptor, size);
+  return error == EFAULT ? ENOSPC : error;
+}
+
 }  // namespace
 
 bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept {
@@ -176,13 +184,6 @@ jm_status Protocol::open(int descriptor, std::uint32_t flags, const char** why) 
   return adopt(own, writable, why);
 }
 
-// Reserves memory for all of a new file, and with `populate` makes its pages, which does so too, and by several threads.
-static int reserve_all(int descriptor, void* base, std::size_t size, bool populate) noexcept {
-  int error = populate ? payload::populate(base, size, true, 0) : ENOTSUP;
-  if (error == ENOTSUP) error = share::reserve(descriptor, size);
-  return error == EFAULT ? ENOSPC : error;
-}
-
 // Maps a new file, writes its block, and gives it its name (nullptr: none). Closes the descriptor if it fails.
 jm_status Protocol::adopt_new(int descriptor, const char* name, std::size_t size, std::uint64_t capacity,
                               std::uint32_t flags) noexcept {
@@ -202,8 +203,9 @@ jm_status Protocol::adopt_new(int descriptor, const char* name, std::size_t size
     header->capacity.store(capacity, std::memory_order_relaxed);
     header->flags.store(writers_wake ? JM_FLAG_WRITERS_WAKE : 0, std::memory_order_relaxed);
     header->magic.store(JM_MAGIC, std::memory_order_release);
-    error = name != nullptr ? share::publish(descriptor, name)
-                            : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // after the mapping that may write
+    error = name != nullptr
+                ? share::publish(descriptor, name)
+                : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // after the mapping that may write
     if (error != 0) memory::unmap(base, size);
   }
   if (error != 0) {
@@ -256,8 +258,9 @@ jm_status Protocol::adopt(int descriptor, bool writable, const char** why) noexc
       if (writable) {
         error = share::reserve(descriptor, bytes);
       } else {
-        reason = "there is no memory behind some of it, and to look at that takes what may not be there; who opens it "
-                 "for writing reserves it";
+        reason =
+            "there is no memory behind some of it, and to look at that takes what may not be there; who opens it "
+            "for writing reserves it";
       }
     }
   }
@@ -333,9 +336,7 @@ jm_status Protocol::try_read_into(void* buffer, std::uint64_t size, jm_tensor* o
 
 // ---- Writing --------------------------------------------------------------------------------------------------------
 
-bool Protocol::inherited() const noexcept {
-  return fork::generation.load(std::memory_order_relaxed) != generation_;
-}
+bool Protocol::inherited() const noexcept { return fork::generation.load(std::memory_order_relaxed) != generation_; }
 
 jm_status Protocol::attach() noexcept {
   if (closed()) return JM_ERR_CLOSED;
@@ -458,9 +459,9 @@ void Protocol::wake_waiters() noexcept {
   }
 }
 
-// announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of the
-// count; who comes later finds closed_ set, and takes itself out. retire() leaves the header where it is for as long as
-// one of them is at it (model/count.pml).
+// announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of
+// the count; who comes later finds closed_ set, and takes itself out. retire() leaves the header where it is for as
+// long as one of them is at it (model/count.pml).
 void Protocol::announce() noexcept {
   if (!counts_waiters_ || inherited()) return;
   counting_.fetch_add(1, std::memory_order_seq_cst);
@@ -541,8 +542,9 @@ jm_writer Protocol::writer() const noexcept {
 }
 
 // A writer takes the lock, then sets the flag, then commits, if only by giving up; it clears the flag, then drops the
-// lock. So the flag, or an odd sequence, without a lock is a death, unless one writer ended and another began in between:
-// hence writer()'s second look, and the sequence that must be the same before and after both (model/segment.pml).
+// lock. So the flag, or an odd sequence, without a lock is a death, unless one writer ended and another began in
+// between: hence writer()'s second look, and the sequence that must be the same before and after both
+// (model/segment.pml).
 bool Protocol::left_behind(std::uint64_t sequence) const noexcept {
   const bool odd = (sequence & 1) != 0;
   if (writers_wake_) return odd || flagged();

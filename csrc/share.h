@@ -77,9 +77,10 @@ class Names {
   Names& operator=(const Names&) = delete;
 
   int open() noexcept;
-  // The next name, and the first bytes of its file; nullptr after the last. It maps nothing, opens only regular files of
-  // more than `bytes` bytes that this process may read, and skips the others. Where this process has the file open
-  // already it reads through that descriptor: to open and close it would drop the POSIX locks that the process has on it.
+  // The next name, and the first bytes of its file; nullptr after the last. It maps nothing, opens only regular files
+  // of more than `bytes` bytes that this process may read, and skips the others. Where this process has the file open
+  // already it reads through that descriptor: to open and close it would drop the POSIX locks that the process has on
+  // it.
   const char* next(void* buffer, std::size_t bytes) noexcept;
 
  private:

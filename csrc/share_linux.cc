@@ -138,7 +138,8 @@ int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
   struct stat status;
   if (fstat(descriptor, &status) != 0) return errno;
   *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
-  *reserved = static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; here it is 512
+  *reserved =
+      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; here it is 512
   return 0;
 }
 

@@ -28,7 +28,7 @@ void close(int) noexcept {}
 int WriterLock::take(int) noexcept { return ENOSYS; }
 void WriterLock::give() noexcept {}
 int writer_locked(int, bool*) noexcept { return ENOSYS; }
-Names::~Names() {}
+Names::~Names() { static_cast<void>(folder_); }
 int Names::open() noexcept { return ENOSYS; }
 const char* Names::next(void*, std::size_t) noexcept { return nullptr; }
 

@@ -1,8 +1,8 @@
 /* The C interface to the core: plain C, an opaque handle, error codes, no exceptions. C++ programs may prefer
  * segment.h, the class behind it.
  *
- * Pointers: a null handle, and a null pointer for a result that is asked for, give JM_ERR_ARGUMENT, or 0 from a function
- * that returns no status. Functions without a result do nothing.
+ * Pointers: a null handle, and a null pointer for a result that is asked for, give JM_ERR_ARGUMENT, or 0 from a
+ * function that returns no status. Functions without a result do nothing.
  *
  * Fork: a child may read through the handles it has from its parent (jm_read, jm_read_into, their jm_try_ forms,
  * jm_valid) and free them; anything else is JM_ERR_FORKED. It holds no lock, and its end is not the parent's.
@@ -63,7 +63,7 @@ typedef struct jm_tensor {
 /* Flags of the functions that make or open a segment. */
 /* jm_new, jm_create, jm_create_sealed: don't advise huge pages, as is done for segments of 2 MiB and more. */
 #define JM_NO_HUGE_PAGES 1u
-#define JM_READ_ONLY 2u     /* jm_open: map without the right to write; waiting then polls */
+#define JM_READ_ONLY 2u /* jm_open: map without the right to write; waiting then polls */
 /* jm_create, jm_create_sealed: writers that don't wake readers (the Node addon) may write to it too: readers poll. */
 #define JM_FOREIGN_WRITERS 4u
 /* jm_create_sealed: the kernel refuses writing, and mapping for writing, to all but this handle, for ever. Readers open
@@ -74,16 +74,16 @@ typedef struct jm_tensor {
  * faster; jm_next polls. */
 #define JM_NO_PARKING 16u
 
-/* jm_new, jm_create, jm_create_sealed: all pages are made at once, by several threads, and as huge pages where the system
- * has them; else the first access makes each. */
+/* jm_new, jm_create, jm_create_sealed: all pages are made at once, by several threads, and as huge pages where the
+ * system has them; else the first access makes each. */
 #define JM_POPULATE 32u
 
 /* How often a reading call tries by itself before it parks until a commit is over: looks at a sequence that is odd, and
  * copies that a commit tore. */
 #define JM_BUSY_ATTEMPTS 256
 #define JM_TORN_ATTEMPTS 4
-/* For how long, in nanoseconds, a reading call gives way to a writer of its own handle that never pauses. Then it gets a
- * turn between two commits. */
+/* For how long, in nanoseconds, a reading call gives way to a writer of its own handle that never pauses. Then it gets
+ * a turn between two commits. */
 #define JM_TURN_NANOSECONDS 10000000
 
 /* An English sentence for a status, never NULL, owned by the library. */
@@ -113,8 +113,8 @@ jm_status jm_create_sealed(uint64_t capacity, uint32_t flags, jm_segment** out);
 /* Opens a segment by its name, also one that the Node addon wrote. The file is read before it is mapped. Memory is
  * reserved for all of it, so that a file with holes can't fault its readers; JM_READ_ONLY, which can't reserve, refuses
  * such a file. *why, where `why` isn't NULL, gets a phrase for
- * JM_ERR_CORRUPT, owned by the library. Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is no segment; JM_ERR_CAPACITY if it is
- * too large to be addressed; JM_ERR_SYSTEM with ENOENT, EACCES, ENOSPC, ... */
+ * JM_ERR_CORRUPT, owned by the library. Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is no segment; JM_ERR_CAPACITY if it
+ * is too large to be addressed; JM_ERR_SYSTEM with ENOENT, EACCES, ENOSPC, ... */
 jm_status jm_open(const char* name, uint32_t flags, jm_segment** out, const char** why);
 
 /* Opens the segment behind a descriptor, which stays the caller's, for what the descriptor is open for. To write, this
@@ -123,8 +123,8 @@ jm_status jm_open(const char* name, uint32_t flags, jm_segment** out, const char
 jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, const char** why);
 
 /* A new descriptor of a shared segment's file, close-on-exec, for the caller to pass on and to close; open for reading,
- * and if `writable` isn't 0 for writing. Errors: JM_ERR_ARGUMENT for a segment of jm_new; JM_ERR_CLOSED; JM_ERR_NO_PROC;
- * JM_ERR_SYSTEM. */
+ * and if `writable` isn't 0 for writing. Errors: JM_ERR_ARGUMENT for a segment of jm_new; JM_ERR_CLOSED;
+ * JM_ERR_NO_PROC; JM_ERR_SYSTEM. */
 jm_status jm_descriptor(jm_segment* segment, int writable, int* out);
 
 /* The names of the segments on this machine that this process may read and that bear the mark of one (JM_MAGIC), in no
@@ -175,8 +175,8 @@ jm_status jm_begin(jm_segment* segment, const uint64_t* shape, uint32_t ndim, ui
 /* Ends jm_begin: the tensor is there for readers. Errors: JM_ERR_ARGUMENT if none was begun. */
 jm_status jm_commit(jm_segment* segment);
 
-/* Ends jm_begin and gives the tensor up: readers get JM_ERR_EMPTY until the next commit. Errors: JM_ERR_ARGUMENT if none
- * was begun. */
+/* Ends jm_begin and gives the tensor up: readers get JM_ERR_EMPTY until the next commit. Errors: JM_ERR_ARGUMENT if
+ * none was begun. */
 jm_status jm_abort(jm_segment* segment);
 
 /* A zero-copy snapshot: out->data points into the segment, and the next commit overwrites what is there. Ask jm_valid
@@ -242,15 +242,16 @@ jm_status jm_parker_new(jm_parker** out, int* descriptor);
 /* A segment that a parker looks after, for as long as the watch is there. */
 typedef struct jm_watch jm_watch;
 
-/* Has a parker look after a segment. `token`, not 0 and of one watch each, is what the parker returns when a wait of this
- * watch is over. The segment must not be freed before the watch. *lane, where `lane` isn't NULL, gets the number of the
- * thread that watches it: lanes are numbered from 0 as they are needed, and stay. The watch is the caller's, who gives it
- * to jm_watch_free. Errors: JM_ERR_ARGUMENT; JM_ERR_FORKED; JM_ERR_SYSTEM with EAGAIN (no memory, or no thread). */
+/* Has a parker look after a segment. `token`, not 0 and of one watch each, is what the parker returns when a wait of
+ * this watch is over. The segment must not be freed before the watch. *lane, where `lane` isn't NULL, gets the number
+ * of the thread that watches it: lanes are numbered from 0 as they are needed, and stay. The watch is the caller's, who
+ * gives it to jm_watch_free. Errors: JM_ERR_ARGUMENT; JM_ERR_FORKED; JM_ERR_SYSTEM with EAGAIN (no memory, or no
+ * thread). */
 jm_status jm_watch_new(jm_parker* parker, jm_segment* segment, uint64_t token, jm_watch** out, size_t* lane);
 
-/* Begins a wait: when the sequence is no longer `seen`, the segment's writer died, or the segment was retired, the parker
- * returns the token, once. Errors: JM_ERR_BUSY if the sequence is another already, so that there is nothing to wait for;
- * JM_ERR_CLOSED; JM_ERR_ARGUMENT. */
+/* Begins a wait: when the sequence is no longer `seen`, the segment's writer died, or the segment was retired, the
+ * parker returns the token, once. Errors: JM_ERR_BUSY if the sequence is another already, so that there is nothing to
+ * wait for; JM_ERR_CLOSED; JM_ERR_ARGUMENT. */
 jm_status jm_watch_arm(jm_watch* watch, uint64_t seen);
 
 /* Ends a wait. Nothing happens if it is over; its token may then still be returned. */
@@ -303,10 +304,10 @@ int jm_is_pinned(const jm_segment* segment);
 
 /* ---- The protocol alone ---------------------------------------------------------------------------------------------
  *
- * For callers that have locks and waiting of their own, such as other languages' runtimes. They use these on a handle of
- * jm_new, jm_create, ..., with the functions above that take a const handle, jm_try_..., jm_set_..., jm_watch_... and
- * jm_free, and no others. protocol.h says what must not run beside what. Errors are those of the functions above that
- * have the same name behind jm_. */
+ * For callers that have locks and waiting of their own, such as other languages' runtimes. They use these on a handle
+ * of jm_new, jm_create, ..., with the functions above that take a const handle, jm_try_..., jm_set_..., jm_watch_...
+ * and jm_free, and no others. protocol.h says what must not run beside what. Errors are those of the functions above
+ * that have the same name behind jm_. */
 
 jm_status jm_protocol_write(jm_segment* segment, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
                             const uint8_t* data, uint64_t length);
@@ -320,9 +321,9 @@ jm_status jm_protocol_abort(jm_segment* segment);
 jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out);
 jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out);
 
-/* Blocks the thread until the sequence is no longer `seen`, jm_protocol_wake is called, `timeout` nanoseconds have passed
- * (negative: no matter), or it is time to look up; the caller then looks, and calls again. Errors: JM_ERR_WRITER_DIED if
- * the writer died and the sequence is still `seen`; JM_ERR_CLOSED; JM_ERR_FORKED. */
+/* Blocks the thread until the sequence is no longer `seen`, jm_protocol_wake is called, `timeout` nanoseconds have
+ * passed (negative: no matter), or it is time to look up; the caller then looks, and calls again. Errors:
+ * JM_ERR_WRITER_DIED if the writer died and the sequence is still `seen`; JM_ERR_CLOSED; JM_ERR_FORKED. */
 jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout);
 
 /* Wakes the threads that are parked on this segment, of all processes. */
@@ -330,8 +331,8 @@ void jm_protocol_wake(jm_segment* segment);
 
 jm_status jm_protocol_descriptor(jm_segment* segment, int writable, int* out);
 
-/* Ends the handle for other processes: gives back the right to write and the descriptors, and wakes whoever is parked on
- * it. jm_protocol_retire then gives the memory back, as jm_retire does. */
+/* Ends the handle for other processes: gives back the right to write and the descriptors, and wakes whoever is parked
+ * on it. jm_protocol_retire then gives the memory back, as jm_retire does. */
 void jm_protocol_close(jm_segment* segment);
 jm_status jm_protocol_retire(jm_segment* segment);
 

@@ -56,8 +56,8 @@ class Protocol {
   // A new descriptor of the segment's file, the caller's; with the right to write if `writable`.
   jm_status open_again(bool writable, int* out) noexcept;
 
-  // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between. They leave out->data as it
-  // is: it is at data(), or in the caller's buffer.
+  // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between. They leave out->data as
+  // it is: it is at data(), or in the caller's buffer.
 
   jm_status try_read(jm_tensor* out) const noexcept;
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
@@ -89,17 +89,17 @@ class Protocol {
 
   // ---- Waiting
 
-  // For who is about to park on the sequence. announce() makes every writer that can wake it; look at the sequence after
-  // it, and call conceal() when done.
+  // For who is about to park on the sequence. announce() makes every writer that can wake it; look at the sequence
+  // after it, and call conceal() when done.
   void announce() noexcept;
   void conceal() noexcept;
   // How long one may sleep, in nanoseconds, until one must look again at sequence and died().
   std::int64_t nap() const noexcept;
   // Whether nap() is how often one looks for commits, since no writer can be asked to wake this handle's readers.
   bool polls() const noexcept { return !counts_waiters_ || !writers_wake_; }
-  // Blocks the calling thread until the sequence is no longer `seen`, somebody wakes it, or some time has passed: nap(),
-  // or `timeout` nanoseconds if that is less and not negative. JM_ERR_WRITER_DIED if the writer died and the sequence
-  // is still `seen`. JM_ERR_CLOSED, JM_ERR_FORKED.
+  // Blocks the calling thread until the sequence is no longer `seen`, somebody wakes it, or some time has passed:
+  // nap(), or `timeout` nanoseconds if that is less and not negative. JM_ERR_WRITER_DIED if the writer died and the
+  // sequence is still `seen`. JM_ERR_CLOSED, JM_ERR_FORKED.
   jm_status park(std::uint64_t seen, std::int64_t timeout) noexcept;
   // Wakes all threads that are parked on the sequence, of this process and others.
   void wake() noexcept;
@@ -163,13 +163,13 @@ class Protocol {
   std::size_t mapped_ = 0;      // bytes of the mapping, whole pages
 
   // What the segment is; fixed once it is made.
-  bool shared_ = false;          // a mapping of a file; else private memory
-  bool writable_ = true;         // mapped with the right to write
-  bool block_ = false;           // the header has the coordination block
-  bool counts_waiters_ = true;   // the header's word for parked readers is ours to use: not in the Node addon's segments
-  bool writers_wake_ = true;     // all writers are this code, which wakes readers and takes the lock
-  unsigned threads_ = 0;         // that a large copy may use; 0: the core's default
-  std::uint32_t generation_ = 0; // of the process that made the handle; see inherited()
+  bool shared_ = false;         // a mapping of a file; else private memory
+  bool writable_ = true;        // mapped with the right to write
+  bool block_ = false;          // the header has the coordination block
+  bool counts_waiters_ = true;  // the header's word for parked readers is ours to use: not in the Node addon's segments
+  bool writers_wake_ = true;    // all writers are this code, which wakes readers and takes the lock
+  unsigned threads_ = 0;        // that a large copy may use; 0: the core's default
+  std::uint32_t generation_ = 0;  // of the process that made the handle; see inherited()
 
   std::atomic<bool> closed_{false};
   std::atomic<bool> attached_{false};  // this handle is the one writer among processes
