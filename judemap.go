@@ -265,9 +265,7 @@ func (s *Segment) writeError(err error, shape []int, dtype DType, length int) er
 		return fmt.Errorf("%w: %v has a negative dimension", ErrShape, shape)
 	case err == ErrShape && sizeErr != nil:
 		return fmt.Errorf("%w: the size of %v of %v overflows", ErrShape, shape, dtype)
-	case err == ErrShape:
-		return fmt.Errorf("%w: %v of %v takes %d bytes, and the data has %d", ErrShape, shape, dtype, bytes, length)
-	case err == ErrCapacity && length >= 0 && uint64(length) != bytes:
+	case length >= 0 && uint64(length) != bytes && (err == ErrShape || err == ErrCapacity):
 		return fmt.Errorf("%w: %v of %v takes %d bytes, and the data has %d", ErrShape, shape, dtype, bytes, length)
 	case err == ErrCapacity:
 		return fmt.Errorf("%w: %v of %v takes %d bytes, and the segment has room for %d", ErrCapacity, shape, dtype, bytes,

@@ -392,7 +392,7 @@ jm_status Protocol::commit() noexcept {
   }
   committing_ = false;
   count(commits_);
-  wake_waiters();
+  if (wake_waiters()) count(wakes_);
   return JM_OK;
 }
 
@@ -436,18 +436,17 @@ jm_status Protocol::fill(const std::uint64_t* shape, std::uint32_t ndim, std::ui
 
 void Protocol::wake() noexcept { wait::wake_all(&header_->sequence, shared_); }
 
-void Protocol::wake_waiters() noexcept {
-  if (!counts_waiters_) return;
+bool Protocol::wake_waiters() noexcept {
+  if (!counts_waiters_) return false;
   // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
   // that is about to park, or the kernel, when it compares the sequence for that reader, sees the commit.
   std::uint32_t waiters = header_->waiters.load(std::memory_order_seq_cst);
-  if (waiters == 0) return;
+  if (waiters == 0) return false;
   const bool woken = wait::wake_all(&header_->sequence, shared_);
-  if (woken) count(wakes_);
   if (woken || waiters != absent_) {
     absent_ = waiters;
     absent_commits_ = 0;
-    return;
+    return woken;
   }
   // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
   // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and
@@ -457,6 +456,7 @@ void Protocol::wake_waiters() noexcept {
     header_->waiters.compare_exchange_strong(waiters, 0);
     absent_ = 0;
   }
+  return false;
 }
 
 // announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of

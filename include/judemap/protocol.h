@@ -143,8 +143,8 @@ class Protocol {
   bool left_behind(std::uint64_t sequence) const noexcept;
   // Whether some writer of the code here has said that it is attached, and not that it is no more.
   bool flagged() const noexcept;
-  // Wakes the parked readers of all processes, if any are counted.
-  void wake_waiters() noexcept;
+  // Wakes the parked readers of all processes, if any are counted. Whether one was parked.
+  bool wake_waiters() noexcept;
   // Takes one reader of this handle out of all counts, unless close() did.
   void uncount_one() noexcept;
   // Takes readers of this handle out of the header's count of waiters.
