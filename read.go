@@ -346,60 +346,51 @@ func (s *Segment) ReadCopyWait(ctx context.Context) (Tensor, error) {
 // version of the tensor last seen it gives the next one, and it skips what was overwritten meanwhile. Errors are those
 // of [Segment.ReadWait].
 func (s *Segment) Next(ctx context.Context, after uint64) (t Tensor, err error) {
+	if err = s.next(ctx, after, &t, nil, false); err != nil {
+		return Tensor{}, err
+	}
+	s.counters.reads.add()
+	return t, nil
+}
+
+// next parks until there is a tensor whose version is above after, and makes t a view of it, or with copied a copy in dst.
+func (s *Segment) next(ctx context.Context, after uint64, t *Tensor, dst []byte, copied bool) (err error) {
 	if err := ctx.Err(); err != nil {
-		return t, err
+		return err
 	}
 	for {
 		if !s.open.Load() {
-			return Tensor{}, ErrClosed
+			return ErrClosed
 		}
 		seen := s.sequence()
-		if isNews(seen, after) {
-			if err = s.read(ctx, &t); err == nil && t.version > after {
-				s.counters.reads.add()
-				return t, nil
+		if seen > after || seen&1 != 0 { // odd: both wait for the end of the commit
+			if copied {
+				err = s.readInto(ctx, dst, t)
+			} else {
+				err = s.read(ctx, t)
 			}
-			if err != nil && err != ErrEmpty {
-				return Tensor{}, err
+			if err == nil && t.version > after || err != nil && err != ErrEmpty {
+				return err
 			}
 			seen = t.version
 		}
-		if err = s.park(ctx, seen, -1); err != nil {
-			return Tensor{}, err
+		if err := s.park(ctx, seen, -1); err != nil {
+			return err
 		}
 	}
 }
 
-// isNews says whether there may be a tensor newer than after, now or at the end of the commit that an odd sequence shows.
-func isNews(sequence, after uint64) bool { return sequence > after || sequence&1 != 0 }
-
 // NextInto is [Segment.Next] for [Segment.ReadInto]: it copies the tensor into dst, and allocates nothing unless it has
 // to park. Errors: those of both.
 func (s *Segment) NextInto(ctx context.Context, after uint64, dst []byte) (t Tensor, err error) {
-	if err := ctx.Err(); err != nil {
-		return t, err
+	err = s.next(ctx, after, &t, dst, true)
+	if err == errShortBuffer {
+		err = s.shortBuffer(len(dst))
 	}
-	for {
-		if !s.open.Load() {
-			return Tensor{}, ErrClosed
-		}
-		seen := s.sequence()
-		if isNews(seen, after) {
-			if err = s.readInto(ctx, dst, &t); err == nil && t.version > after {
-				return t, nil
-			}
-			if err == errShortBuffer {
-				err = s.shortBuffer(len(dst))
-			}
-			if err != nil && err != ErrEmpty {
-				return Tensor{}, err
-			}
-			seen = t.version
-		}
-		if err = s.park(ctx, seen, -1); err != nil {
-			return Tensor{}, err
-		}
+	if err != nil {
+		return Tensor{}, err
 	}
+	return t, nil
 }
 
 // Frames returns the tensors committed from now on, as views. A consumer that is slower than the writer gets the

@@ -19,7 +19,7 @@ import (
 // park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
 // that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
 func (s *Segment) park(ctx context.Context, seen uint64, limit time.Duration) error {
-	if limit < 0 && s.lead() {
+	if !s.attached.Load() && limit < 0 && s.lead() {
 		return s.parkLeader(ctx, seen)
 	}
 	return s.parkMember(ctx, seen, limit)
@@ -31,11 +31,8 @@ var threadsParked atomic.Int32
 // A thread takes some 20 KiB, and wakes in a few microseconds.
 const mostThreadsParked = 256
 
-// lead makes the caller the leader, if there is no group, one is needed, and a thread is free for it.
+// lead makes the caller the leader, if there is no group, and a thread is free for it.
 func (s *Segment) lead() bool {
-	if s.attached.Load() {
-		return false
-	}
 	w := &s.waiters
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -198,10 +195,15 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 	if err != nil {
 		return err
 	}
-	if s.sequence() != seen || !s.open.Load() {
+	switch {
+	case s.sequence() != seen || !s.open.Load():
 		s.waiters.leave(woken)
-	} else if err := s.sleep(ctx, woken, limit); err != nil {
-		return err
+	case limit < 0 && ctx.Done() == nil:
+		<-woken
+	default:
+		if err := s.sleep(ctx, woken, limit); err != nil {
+			return err
+		}
 	}
 	if !s.open.Load() {
 		return ErrClosed
@@ -216,10 +218,6 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 
 // sleep sleeps until the channel is closed, ctx ends, or limit has passed.
 func (s *Segment) sleep(ctx context.Context, woken <-chan struct{}, limit time.Duration) error {
-	if limit < 0 && ctx.Done() == nil {
-		<-woken
-		return nil
-	}
 	var late <-chan time.Time
 	if limit >= 0 {
 		timer := time.NewTimer(limit)

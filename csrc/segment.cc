@@ -4,6 +4,7 @@
 #include "judemap/segment.h"
 
 #include <cerrno>
+#include <chrono>
 #include <thread>
 
 #include "clock.h"
@@ -150,22 +151,26 @@ jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
     const std::int64_t left = turn - now();
     if (ours && left <= 0) break;
     if ((seen & 1) == 0) continue;
-    const jm_status parked = protocol_.park(seen, ours ? left : -1);
-    if (parked == JM_ERR_FORKED) {
-      pause();  // a child's copy of the handle has nobody to wake it
-    } else if (parked != JM_OK) {
+    if (protocol_.inherited()) {
+      // Nobody wakes a forked child, and its copy of private memory stays as it was in the middle of a commit.
+      if (!protocol_.shared()) return stuck(out);
+      if (protocol_.died()) return JM_ERR_WRITER_DIED;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    } else if (const jm_status parked = protocol_.park(seen, ours ? left : -1); parked != JM_OK) {
       return parked;
     }
   }
   writer_.lock();
-  jm_status status = attempt();
+  const jm_status status = attempt();
   writer_.unlock();
-  if (status == JM_ERR_BUSY) {  // and no commit is in progress: the sequence is what can't be
-    *out = jm_tensor{};
-    out->version = version();
-    status = JM_ERR_CORRUPT;
-  }
-  return status;
+  return status == JM_ERR_BUSY ? stuck(out) : status;
+}
+
+// For a sequence that is odd while no commit is in progress: it is what can't be.
+jm_status Segment::stuck(jm_tensor* out) const noexcept {
+  *out = jm_tensor{};
+  out->version = version();
+  return JM_ERR_CORRUPT;
 }
 
 jm_status Segment::next(std::uint64_t after, std::int64_t timeout, jm_tensor* out) noexcept {

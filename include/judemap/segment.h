@@ -107,6 +107,7 @@ class Segment {
   jm_status end(End&& end) noexcept;
   template <class Try>
   jm_status until_stable(jm_tensor* out, Try&& attempt) noexcept;
+  jm_status stuck(jm_tensor* out) const noexcept;
 
   Protocol protocol_;
   TicketLock writer_;  // held from begin to commit
