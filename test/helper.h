@@ -34,6 +34,14 @@
 extern char** environ;
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define JM_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define JM_THREAD_SANITIZER 1
+#endif
+#endif
+
 namespace helper {
 
 using Clock = std::chrono::steady_clock;

@@ -15,6 +15,9 @@ using namespace helper;
 //   idle NAME      commits one byte and stays
 //   begin NAME     commits one byte, begins another commit and stays
 //   write NAME N   commits tensors of N elements until killed
+//   fork NAME      commits one byte, forks a child that lives on, prints its number, and stays
+//   fork-close NAME  the same, and the child closes all descriptors that it has
+//   fork-begin NAME  the same, in the middle of another commit, and the child reads, and prints how that ended
 //   park NAME      waits for commits until killed, and prints each one's version
 int play(int count, char** arguments) {
   std::thread([] {
@@ -31,6 +34,29 @@ int play(int count, char** arguments) {
     std::uint64_t length;
     if (role == "begin" && jm_begin(segment.get(), nullptr, 0, JM_UINT8, &data, &length) != JM_OK) return 1;
     std::puts("ready");
+    std::fflush(stdout);
+    for (;;) pause();
+  }
+  if (role.rfind("fork", 0) == 0) {
+    void* data;
+    std::uint64_t length;
+    if (write_byte(segment) != JM_OK) return 1;
+    if (role == "fork-begin" && jm_begin(segment.get(), nullptr, 0, JM_UINT8, &data, &length) != JM_OK) return 1;
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(60);  // whatever becomes of the test
+      if (role == "fork-begin") {
+        jm_tensor tensor;
+        std::printf("%d\n", jm_read(segment.get(), &tensor));
+        std::fflush(stdout);
+      }
+      if (role == "fork-close") {
+        for (int i = 0; i < 1024; ++i) close(i);
+      }
+      for (;;) pause();
+    }
+    if (role == "fork-close") std::this_thread::sleep_for(milliseconds(20));
+    std::printf("%d\n", child);
     std::fflush(stdout);
     for (;;) pause();
   }
