@@ -5,11 +5,55 @@
 
 #ifdef __linux__
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 #include <cstdlib>
+#include <ctime>
 
 namespace {
 
 using namespace helper;
+
+int one_word(const Handle& segment, int error) {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program = {sizeof filter / sizeof *filter, filter};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
+    std::puts("skip");
+    return 0;
+  }
+  jm_parker* parker;
+  jm_watch *watch, *idle;
+  int event;
+  const Handle other = create_private(8);  // with a thread of its own
+  if (jm_parker_new(&parker, &event) != JM_OK || jm_watch_new(parker, segment.get(), 1, &watch, nullptr) != JM_OK ||
+      jm_watch_new(parker, other.get(), 2, &idle, nullptr) != JM_OK || jm_parker_threads(parker) != 2 ||
+      jm_watch_arm(watch, 0) != JM_OK || jm_watch_arm(idle, 0) != JM_OK) {
+    return 1;
+  }
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(milliseconds(300));
+  std::printf("%ld\n", static_cast<long>(std::clock() - before) * 1000 / CLOCKS_PER_SEC / 3);
+  for (std::uint64_t seen = 0;;) {
+    std::fflush(stdout);
+    pollfd ready = {event, POLLIN, 0};
+    std::uint64_t woken;
+    if (poll(&ready, 1, -1) != 1 || read(event, &woken, sizeof woken) != sizeof woken) return 1;
+    while (jm_parker_next(parker) != 0) {
+    }
+    seen = jm_version(segment.get());
+    if (jm_watch_arm(watch, seen) != JM_OK) return 1;
+    std::printf("%llu\n", static_cast<unsigned long long>(seen));
+  }
+}
 
 // The roles.
 //   idle NAME      commits one byte and stays
@@ -18,6 +62,8 @@ using namespace helper;
 //   fork NAME      commits one byte, forks a child that lives on, prints its number, and stays
 //   fork-close NAME  the same, and the child closes all descriptors that it has
 //   fork-begin NAME  the same, in the middle of another commit, and the child reads, and prints how that ended
+//   one-word NAME ERROR  answers futex_waitv with ERROR from here on, parks, prints what percentage of the processor
+//                  that takes, and then each commit's version
 //   park NAME      waits for commits until killed, and prints each one's version
 int play(int count, char** arguments) {
   std::thread([] {
@@ -60,6 +106,7 @@ int play(int count, char** arguments) {
     std::fflush(stdout);
     for (;;) pause();
   }
+  if (role == "one-word" && count == 3) return one_word(segment, std::atoi(arguments[2]));
   if (role == "write" && count == 3) {
     const std::uint64_t n = std::strtoull(arguments[2], nullptr, 10);
     while (commit(segment, n) == JM_OK) continue;

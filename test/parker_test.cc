@@ -9,10 +9,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <ctime>
 #include <memory>
 #include <set>
@@ -216,6 +218,32 @@ TEST(Parker, WaitingCostsNothing) {
   const std::clock_t before = std::clock();
   EXPECT_EQ(jm_next(segments[0].get(), 0, 300 * kMillisecond, &tensor), JM_ERR_TIMEOUT);
   EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, 0.06);
+}
+
+// A sandbox that refuses to park on several words, as old container runtimes do, and old kernels: a thread for each
+// segment, which sleeps, and is woken at once. In a process of its own, which can't take the filter back.
+TEST(Parker, WhereOneWordIsAllThatCanBeParkedOn) {
+  const Watchdog watchdog(seconds(60));
+  for (const int error : {EPERM, ENOSYS, EACCES}) {
+    SCOPED_TRACE(std::strerror(error));
+    const Name name;
+    const Handle segment = create(name, 8);
+    Child reader({"one-word", name.text(), std::to_string(error)});
+    const std::string used = reader.line();
+    if (used == "skip") GTEST_SKIP() << "this system takes no filters";
+    ASSERT_NE(used, "");
+    EXPECT_LT(std::stoi(used), 20) << "percent of the processor, parked";
+    std::vector<Clock::duration> times;
+    for (int i = 1; i <= 9; ++i) {
+      std::this_thread::sleep_for(milliseconds(3));  // until it sleeps
+      const Clock::time_point start = Clock::now();
+      ASSERT_EQ(write_byte(segment), JM_OK);
+      ASSERT_EQ(reader.line(), std::to_string(2 * i));
+      times.push_back(Clock::now() - start);
+    }
+    std::sort(times.begin(), times.end());
+    EXPECT_LT(times[4], milliseconds(15)) << "it looked by itself, after 40 ms";
+  }
 }
 
 // Without a descriptor the threads are the caller's.

@@ -2,6 +2,7 @@
 // readers, as the processes that are left see them.
 
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -72,6 +73,52 @@ TEST(Protocol, TheRowsThatGoRunsToo) {
   EXPECT_GT(rows, 30);
 }
 
+// The steps of a commit, in every order that a caller could get wrong.
+TEST(Protocol, StepsOutOfOrder) {
+  const std::uint64_t shape = 4;
+  const std::uint8_t data[4] = {1, 2, 3, 4};
+  judemap::Protocol protocol;
+  ASSERT_EQ(protocol.create(8, 0), JM_OK);
+  void* place = nullptr;
+  std::uint64_t length = 0;
+  jm_tensor tensor;
+  EXPECT_EQ(protocol.commit(), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.abort(), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.version(), 0u);
+  EXPECT_EQ(protocol.begin(&shape, 1, JM_FLOAT64, &place, &length), JM_ERR_CAPACITY);
+  EXPECT_EQ(protocol.version(), 0u) << "a commit that is refused does not begin";
+
+  ASSERT_EQ(protocol.begin(&shape, 1, JM_UINT8, &place, &length), JM_OK);
+  EXPECT_EQ(place, protocol.data());
+  EXPECT_EQ(length, 4u);
+  EXPECT_EQ(protocol.version(), 1u);
+  std::memcpy(place, data, sizeof data);
+  EXPECT_EQ(protocol.begin(&shape, 1, JM_UINT8, &place, &length), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.write(&shape, 1, JM_UINT8, data, 4), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.fill(&shape, 1, JM_UINT8, 9), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.version(), 1u);
+  ASSERT_EQ(protocol.commit(), JM_OK);
+  ASSERT_EQ(protocol.try_read(&tensor), JM_OK);
+  EXPECT_EQ(tensor.version, 2u);
+  EXPECT_EQ(std::memcmp(protocol.data(), data, 4), 0) << "what was refused has changed what was begun";
+
+  ASSERT_EQ(protocol.begin(&shape, 1, JM_UINT8, &place, &length), JM_OK);
+  ASSERT_EQ(protocol.abort(), JM_OK);
+  EXPECT_EQ(protocol.abort(), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.commit(), JM_ERR_ARGUMENT);
+  EXPECT_EQ(protocol.try_read(&tensor), JM_ERR_EMPTY);
+  EXPECT_EQ(protocol.version(), 4u);
+  EXPECT_EQ(protocol.stats().commits, 2u);
+
+  protocol.close();
+  protocol.close();
+  EXPECT_EQ(protocol.begin(&shape, 1, JM_UINT8, &place, &length), JM_ERR_CLOSED);
+  EXPECT_EQ(protocol.write(&shape, 1, JM_UINT8, data, 4), JM_ERR_CLOSED);
+  EXPECT_EQ(protocol.try_read(&tensor), JM_ERR_CLOSED);
+  EXPECT_EQ(protocol.park(4, -1), JM_ERR_CLOSED);
+  EXPECT_EQ(protocol.retire(), 0);
+}
+
 }  // namespace
 
 #ifdef __linux__
@@ -84,6 +131,7 @@ TEST(Protocol, TheRowsThatGoRunsToo) {
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <random>
@@ -218,6 +266,156 @@ TEST(Protocol, ReadersThatWereTakenForDead) {
   waiting.join();
   EXPECT_EQ(status, JM_OK);
   EXPECT_EQ(waiters(writer), 0u);
+}
+
+// A handle that was never let commit is not the writer, and says nothing in the header.
+TEST(Protocol, AttachesWithTheFirstCommit) {
+  const Name name;
+  judemap::Protocol protocol, other;
+  ASSERT_EQ(protocol.create(name.text(), 8, 0600, 0), JM_OK);
+  ASSERT_EQ(other.open(name.text(), 0, nullptr), JM_OK);
+  const auto flagged = [&] { return (protocol.header()->flags & JM_FLAG_WRITER_ATTACHED) != 0; };
+  void* data;
+  std::uint64_t length;
+  const std::uint64_t shape = 9;
+  EXPECT_EQ(protocol.begin(&shape, 1, JM_UINT8, &data, &length), JM_ERR_CAPACITY);
+  EXPECT_EQ(protocol.begin(nullptr, 0, JM_COMPLEX64 + 1, &data, &length), JM_ERR_DTYPE);
+  EXPECT_EQ(protocol.fill(nullptr, 0, JM_UINT8, 256), JM_ERR_RANGE);
+  EXPECT_FALSE(protocol.attached() || flagged());
+  EXPECT_EQ(other.writer(), JM_WRITER_NONE);
+
+  ASSERT_EQ(protocol.begin(nullptr, 0, JM_UINT8, &data, &length), JM_OK);
+  EXPECT_TRUE(protocol.attached() && flagged());
+  EXPECT_EQ(other.writer(), JM_WRITER_OTHER);
+  EXPECT_EQ(other.fill(nullptr, 0, JM_UINT8, 1), JM_ERR_WRITER_ACTIVE);
+  ASSERT_EQ(protocol.abort(), JM_OK);
+  EXPECT_TRUE(protocol.attached() && flagged()) << "until it is closed";
+  protocol.close();
+  EXPECT_FALSE(protocol.attached() || flagged());
+  ASSERT_EQ(other.fill(nullptr, 0, JM_UINT8, 1), JM_OK);
+  EXPECT_EQ(other.version(), 4u);
+}
+
+// The header's count of parked readers is what the handles that are open have announced.
+TEST(Protocol, CountsOfReaders) {
+  const Name name;
+  judemap::Protocol a, b;
+  ASSERT_EQ(a.create(name.text(), 8, 0600, 0), JM_OK);
+  ASSERT_EQ(b.open(name.text(), 0, nullptr), JM_OK);
+  const auto counted = [&] { return a.header()->waiters.load(); };
+  for (int i = 0; i < 3; ++i) b.announce();
+  a.announce();
+  EXPECT_EQ(counted(), 4u);
+  b.conceal();
+  EXPECT_EQ(counted(), 3u);
+  b.close();
+  EXPECT_EQ(counted(), 1u) << "close takes its own";
+  b.conceal();
+  EXPECT_EQ(counted(), 1u) << "and whoever leaves later does not do so again";
+  b.announce();
+  EXPECT_EQ(counted(), 1u) << "nobody parks on a handle that is closed";
+  EXPECT_EQ(b.retire(), 0);
+  b.announce();
+  b.conceal();
+  EXPECT_EQ(counted(), 1u);
+  a.header()->waiters = 0;  // a writer took it for dead
+  a.conceal();
+  EXPECT_EQ(counted(), 0u);
+  judemap::Protocol reader;
+  ASSERT_EQ(reader.open(name.text(), JM_READ_ONLY, nullptr), JM_OK);
+  reader.announce();
+  reader.conceal();
+  EXPECT_EQ(counted(), 0u);
+}
+
+// Threads come to park, and leave, while their handle is closed: in whatever order, nobody stays counted.
+TEST(Protocol, CountsBesideClose) {
+  constexpr int kRounds = 300;
+  constexpr int kThreads = 3;
+  const Watchdog watchdog(seconds(120));
+  const Handle observer = create_sealed(8);
+  std::mt19937 random(2);
+  for (int round = 0; round < kRounds; ++round) {
+    const Handle segment = again(observer);
+    std::atomic<int> begun{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        jm_tensor tensor;
+        ++begun;
+        for (jm_status status = JM_ERR_TIMEOUT; status == JM_ERR_TIMEOUT;) {
+          status = jm_next(segment.get(), 0, 20'000, &tensor);
+          EXPECT_TRUE(status == JM_ERR_TIMEOUT || status == JM_ERR_CLOSED) << jm_strerror(status);
+        }
+      });
+    }
+    while (begun != kThreads) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 300));
+    EXPECT_EQ(jm_retire(segment.get()), JM_OK);
+    for (std::thread& thread : threads) thread.join();
+    ASSERT_EQ(waiters(observer), 0u) << "round " << round;
+  }
+}
+
+// Locks the writer's byte for reading, as anybody may who may read the file.
+class ReadLock {
+ public:
+  explicit ReadLock(const Name& name) : file_(open(name.path().c_str(), O_RDONLY | O_CLOEXEC)) {}
+  bool take() {
+    struct flock lock = {};
+    lock.l_type = F_RDLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_len = 1;
+    return fcntl(file_.get(), F_OFD_SETLK, &lock) == 0;
+  }
+
+ private:
+  const File file_;
+};
+
+TEST(Protocol, AReadersLockIsNoWriters) {
+  const Name name;
+  const Handle segment = create(name, 8);
+  ReadLock lock(name);
+  {
+    Child writer({"begin", name.text()});
+    ASSERT_EQ(writer.line(), "ready");
+    EXPECT_FALSE(lock.take()) << "the writer has it";
+  }
+  ASSERT_TRUE(lock.take());
+  EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_DIED);
+  jm_tensor tensor;
+  EXPECT_EQ(jm_read(segment.get(), &tensor), JM_ERR_WRITER_DIED);
+  EXPECT_EQ(jm_next(segment.get(), 2, 10 * kSecond, &tensor), JM_ERR_WRITER_DIED);
+  // What it can do: keep others from writing (WithMode says so).
+  EXPECT_EQ(write_byte(segment), JM_ERR_WRITER_ACTIVE);
+}
+
+// The intervals at both ends, and past them: nobody spins, and nobody sleeps past what else ends a wait.
+TEST(Protocol, PollIntervals) {
+  const Watchdog watchdog(seconds(60));
+  for (const std::int64_t interval : {std::int64_t{0}, std::int64_t{-1}, INT64_MIN, INT64_MAX}) {
+    SCOPED_TRACE(interval);
+    const Name name;
+    const Handle segment = create(name, 8, 0600, JM_FOREIGN_WRITERS);
+    const Handle reader = open_name(name);
+    jm_set_poll(reader.get(), interval);
+    jm_tensor tensor;
+    // With the shortest, 50 us, a look takes some: 6,000 in 300 ms.
+    const double most = interval == INT64_MAX ? 0.03 : 0.15;
+    std::clock_t before = std::clock();
+    EXPECT_EQ(jm_next(reader.get(), 0, 300 * kMillisecond, &tensor), JM_ERR_TIMEOUT);
+    EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, most);
+
+    jm_status status = JM_OK;
+    before = std::clock();
+    std::thread waiting([&] { status = jm_next(reader.get(), 0, -1, &tensor); });
+    std::this_thread::sleep_for(milliseconds(300));
+    EXPECT_LT(static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC, most);
+    EXPECT_EQ(jm_retire(reader.get()), JM_OK);
+    waiting.join();
+    EXPECT_EQ(status, JM_ERR_CLOSED);
+  }
 }
 
 // How long a parked reader takes to find out that the writer is gone. The middle one of a few, since any of them can be

@@ -6,12 +6,19 @@
 #ifdef __linux__
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -203,6 +210,7 @@ TEST(Share, SealedDescriptors) {
   EXPECT_NE(fcntl(descriptor, F_GETFD) & FD_CLOEXEC, 0);
   struct stat status;
   ASSERT_EQ(fstat(descriptor, &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600u) << "who gets it for reading could open it for writing";
   EXPECT_NE(ftruncate(descriptor, 0), 0);
   EXPECT_EQ(errno, EPERM);
   EXPECT_NE(ftruncate(descriptor, status.st_size * 2), 0);
@@ -221,6 +229,112 @@ TEST(Share, SealedDescriptors) {
   // The descriptor that was given stays the caller's, and the lock is not bound to it.
   EXPECT_EQ(fcntl(descriptor, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
   EXPECT_EQ(write_byte(other), JM_ERR_WRITER_ACTIVE);
+}
+
+// Only the handle that made it ever writes to it.
+TEST(Share, SealedAgainstWriting) {
+  jm_segment* made;
+  ASSERT_EQ(jm_create_sealed(8, JM_SEAL_WRITES, &made), JM_OK);
+  const Handle segment(made);
+  ASSERT_EQ(write_byte(segment, 1), JM_OK);
+  for (const int writable : {1, 0}) {
+    SCOPED_TRACE(writable);
+    int descriptor;
+    ASSERT_EQ(jm_descriptor(segment.get(), writable, &descriptor), JM_OK);
+    const File file(descriptor);
+    const std::uint8_t byte = 9;
+    if (writable != 0) {
+      EXPECT_EQ(pwrite(descriptor, &byte, 1, JM_DATA_OFFSET), -1);
+      EXPECT_EQ(errno, EPERM);
+    }
+    EXPECT_EQ(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), MAP_FAILED);
+    jm_segment* opened;
+    EXPECT_EQ(jm_open_descriptor(descriptor, 0, &opened, nullptr), JM_ERR_SYSTEM);
+    EXPECT_EQ(errno, writable != 0 ? EPERM : EACCES);
+    ASSERT_EQ(jm_open_descriptor(descriptor, JM_READ_ONLY, &opened, nullptr), JM_OK);
+    const Handle reader(opened);
+    ASSERT_EQ(write_byte(segment, 2), JM_OK);
+    jm_tensor tensor;
+    ASSERT_EQ(jm_read(reader.get(), &tensor), JM_OK);
+    EXPECT_EQ(*static_cast<const std::uint8_t*>(tensor.data), 2);
+    EXPECT_EQ(jm_writer_state(reader.get()), JM_WRITER_OTHER);
+  }
+  EXPECT_EQ(jm_retire(segment.get()), JM_OK);
+}
+
+// Memory is reserved under a rain of signals whose handler does not have calls resumed: the kernel gives the whole
+// reservation up at each.
+TEST(Share, SignalsWhileMemoryIsReserved) {
+  constexpr std::uint64_t kSize = 64 << 20;
+  struct statvfs room;
+  ASSERT_EQ(statvfs("/dev/shm", &room), 0);
+  if (room.f_bavail * room.f_frsize < 4 * kSize) GTEST_SKIP() << "/dev/shm has no room for " << kSize << " bytes";
+  const Watchdog watchdog(seconds(60));
+  static std::atomic<int> signals;
+  signals = 0;
+  struct sigaction action = {}, before;
+  action.sa_handler = [](int) { ++signals; };
+  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
+  sigevent event = {};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = SIGUSR1;
+  event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
+  timer_t timer;
+  ASSERT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+  const itimerspec often = {{0, 100'000}, {0, 100'000}}, never = {};
+  ASSERT_EQ(timer_settime(timer, 0, &often, nullptr), 0);
+  for (int i = 0; i < 5; ++i) {
+    const Name name;
+    jm_segment* segment;
+    const jm_status status = jm_create(name.text(), kSize, 0600, 0, &segment);
+    EXPECT_EQ(status, JM_OK) << std::strerror(errno);
+    if (status != JM_OK) break;
+    const Handle handle(segment);
+    const char* why = nullptr;
+    jm_segment* again;
+    EXPECT_EQ(jm_open(name.text(), 0, &again, &why), JM_OK) << std::strerror(errno);
+    jm_free(again);
+  }
+  ASSERT_EQ(timer_settime(timer, 0, &never, nullptr), 0);
+  timer_delete(timer);
+  EXPECT_GT(signals, 10);
+  sigaction(SIGUSR1, &before, nullptr);
+}
+
+// Without /proc a segment can't be given its name, nor be written to: the error says so, and nothing is left behind.
+TEST(Share, WithoutProc) {
+  const Name name, other;
+  const Handle segment = create(name, 8);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) _exit(99);
+    jm_segment* before;
+    if (jm_open(name.text(), 0, &before, nullptr) != JM_OK) _exit(1);
+    if (umount2("/proc", MNT_DETACH) != 0) _exit(99);
+    const int open_before = descriptors();
+    jm_segment* made;
+    int descriptor;
+    if (jm_create(other.text(), 8, 0600, 0, &made) != JM_ERR_NO_PROC || made != nullptr) _exit(2);
+    if (access(other.path().c_str(), F_OK) == 0) _exit(3);
+    if (jm_fill(before, nullptr, 0, JM_UINT8, 1) != JM_ERR_NO_PROC) _exit(4);
+    if (jm_descriptor(before, 0, &descriptor) != JM_ERR_NO_PROC) _exit(5);
+    jm_tensor tensor;
+    if (jm_try_read(before, &tensor) != JM_ERR_EMPTY) _exit(6);
+    jm_list* list;
+    if (jm_list_new(&list) != JM_OK) _exit(7);
+    bool listed = false;
+    while (const char* found = jm_list_next(list)) listed = listed || name.text() == std::string(found);
+    jm_list_free(list);
+    if (!listed) _exit(8);
+    if (descriptors() != open_before) _exit(9);
+    _exit(0);
+  }
+  int status;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 99) GTEST_SKIP() << "taking /proc away needs root, and the right to mount";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_EQ(write_byte(segment), JM_OK);
 }
 
 TEST(Share, DescriptorsThatCannotBe) {
