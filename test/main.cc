@@ -9,6 +9,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 
 #include <cstdlib>
 #include <ctime>
@@ -17,16 +18,62 @@ namespace {
 
 using namespace helper;
 
-int one_word(const Handle& segment, int error) {
+// Has a call answered with an error, or raise SIGSYS (SECCOMP_RET_TRAP), in all threads and for good. False if this
+// system can't. `mode`: only where the call's second argument is that; -1: always.
+bool filter_call(unsigned call, unsigned answer, int mode = -1) {
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | (mode < 0 ? BPF_JGE : BPF_JEQ) | BPF_K, mode < 0 ? 0u : static_cast<unsigned>(mode), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, answer),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog program = {sizeof filter / sizeof *filter, filter};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+#ifdef __x86_64__
+volatile int calls = 0;
+volatile int blocked = 1;
+
+// Stands in for fallocate: EINTR three times, and then the call, in a mode that the filter lets through.
+void fallocate_instead(int, siginfo_t*, void* context) {
+  auto* const registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  blocked = blocked != 0 && sigismember(&static_cast<ucontext_t*>(context)->uc_sigmask, SIGPROF) == 1;
+  calls = calls + 1;
+  if (calls <= 3) {
+    registers[REG_RAX] = -EINTR;
+    return;
+  }
+  const int result =
+      fallocate(static_cast<int>(registers[REG_RDI]), FALLOC_FL_KEEP_SIZE, registers[REG_RDX], registers[REG_R10]);
+  registers[REG_RAX] = result == 0 ? 0 : -errno;
+}
+
+int interrupted(const char* name) {
+  struct sigaction action = {};
+  action.sa_sigaction = fallocate_instead;
+  action.sa_flags = SA_SIGINFO;
+  if (sigaction(SIGSYS, &action, nullptr) != 0 || !filter_call(SYS_fallocate, SECCOMP_RET_TRAP, 0)) {
+    std::puts("skip");
+    return 0;
+  }
+  jm_segment* made;
+  const jm_status status = jm_create(name, 8, 0600, 0, &made);
+  std::printf("%d calls, status %d, blocked %d\n", calls, status, blocked);
+  return 0;
+}
+#else
+int interrupted(const char*) {
+  std::puts("skip");
+  return 0;
+}
+#endif
+
+int one_word(const Handle& segment, int error) {
+  if (!filter_call(449, SECCOMP_RET_ERRNO | static_cast<unsigned>(error))) {
     std::puts("skip");
     return 0;
   }
@@ -64,6 +111,8 @@ int one_word(const Handle& segment, int error) {
 //   fork-begin NAME  the same, in the middle of another commit, and the child reads, and prints how that ended
 //   one-word NAME ERROR  answers futex_waitv with ERROR from here on, parks, prints what percentage of the processor
 //                  that takes, and then each commit's version
+//   interrupted NAME  creates a segment while reserving memory is interrupted three times, prints what became
+//                  of it, and stays
 //   park NAME      waits for commits until killed, and prints each one's version
 int play(int count, char** arguments) {
   std::thread([] {
@@ -73,6 +122,7 @@ int play(int count, char** arguments) {
   }).detach();
   const std::string role = count > 0 ? arguments[0] : "";
   if (count < 2) return 2;
+  if (role == "interrupted") return interrupted(arguments[1]);
   const Handle segment = open_name(arguments[1]);
   if (role == "idle" || role == "begin") {
     if (write_byte(segment) != JM_OK) return 1;

@@ -11,14 +11,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -262,43 +258,16 @@ TEST(Share, SealedAgainstWriting) {
   EXPECT_EQ(jm_retire(segment.get()), JM_OK);
 }
 
-// Memory is reserved under a rain of signals whose handler does not have calls resumed: the kernel gives the whole
-// reservation up at each.
-TEST(Share, SignalsWhileMemoryIsReserved) {
-  constexpr std::uint64_t kSize = 64 << 20;
-  struct statvfs room;
-  ASSERT_EQ(statvfs("/dev/shm", &room), 0);
-  if (room.f_bavail * room.f_frsize < 4 * kSize) GTEST_SKIP() << "/dev/shm has no room for " << kSize << " bytes";
-  const Watchdog watchdog(seconds(60));
-  static std::atomic<int> signals;
-  signals = 0;
-  struct sigaction action = {}, before;
-  action.sa_handler = [](int) { ++signals; };
-  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
-  sigevent event = {};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = SIGUSR1;
-  event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
-  timer_t timer;
-  ASSERT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-  const itimerspec often = {{0, 100'000}, {0, 100'000}}, never = {};
-  ASSERT_EQ(timer_settime(timer, 0, &often, nullptr), 0);
-  for (int i = 0; i < 5; ++i) {
-    const Name name;
-    jm_segment* segment;
-    const jm_status status = jm_create(name.text(), kSize, 0600, 0, &segment);
-    EXPECT_EQ(status, JM_OK) << std::strerror(errno);
-    if (status != JM_OK) break;
-    const Handle handle(segment);
-    const char* why = nullptr;
-    jm_segment* again;
-    EXPECT_EQ(jm_open(name.text(), 0, &again, &why), JM_OK) << std::strerror(errno);
-    jm_free(again);
-  }
-  ASSERT_EQ(timer_settime(timer, 0, &never, nullptr), 0);
-  timer_delete(timer);
-  EXPECT_GT(signals, 10);
-  sigaction(SIGUSR1, &before, nullptr);
+// Reserving memory is tried again where a signal interrupts it. What kernel does so, and when, differs: a filter plays
+// one that does the first three times, and then goes on. In a process of its own, which can't take the filter back.
+TEST(Share, AReservationThatIsInterrupted) {
+  const Name name;
+  Child creator({"interrupted", name.text()});
+  const std::string outcome = creator.line();
+  if (outcome == "skip") GTEST_SKIP() << "this system takes no filters";
+  // The calls; the status of jm_create; and that the program's signals were blocked meanwhile, since old
+  // kernels start anew at each.
+  EXPECT_EQ(outcome, "4 calls, status 0, blocked 1");
 }
 
 // Without /proc a segment can't be given its name, nor be written to: the error says so, and nothing is left behind.
