@@ -27,10 +27,10 @@ test-go:
 	$(GO) test ./...
 
 test-cpp:
-	test/plain.sh $(BUILD)/plain
+	test/cpp.sh $(BUILD)/plain
 
 check:
-	test/checks.sh
+	test/gate.sh
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh

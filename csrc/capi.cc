@@ -328,6 +328,7 @@ jm_status jm_protocol_retire(jm_segment* segment) {
 
 jm_status jm_protocol_pin(jm_segment* segment) {
   if (segment == nullptr) return JM_ERR_ARGUMENT;
+  if (segment->protocol().inherited()) return JM_ERR_FORKED;
   errno = segment->protocol().pin();
   return errno == 0 ? JM_OK : JM_ERR_PIN_DENIED;
 }

@@ -40,10 +40,9 @@ Parker::Parker() = default;
 
 Parker::~Parker() {
   stop();
-  const bool inherited = generation_ != fork::generation.load(std::memory_order_relaxed);
   for (auto& lane : lanes_) {
     if (!lane->thread.joinable()) continue;
-    if (inherited) {
+    if (inherited()) {
       lane->thread.detach();  // a forked child does not have it
     } else {
       lane->thread.join();
@@ -51,8 +50,10 @@ Parker::~Parker() {
   }
 }
 
+bool Parker::inherited() const noexcept { return generation_ != fork::generation.load(std::memory_order_relaxed); }
+
 void Parker::stop() noexcept {
-  if (generation_ != fork::generation.load(std::memory_order_relaxed)) return;
+  if (inherited()) return;
   std::lock_guard<std::mutex> hold(mutex_);
   stopping_.store(true);
   for (auto& lane : lanes_) {
@@ -108,6 +109,7 @@ jm_status Parker::add(Protocol* protocol, std::uint64_t token, Watch* watch, std
 // A watch whose wait is over stays listed with the sequence that was found, until that passes with nobody waiting. So a
 // reader that comes back for the next commit finds its watch in place, and the thread need not be kicked.
 jm_status Parker::arm(Watch* watch, std::uint64_t seen) noexcept {
+  if (watch->parker->inherited()) return JM_ERR_FORKED;
   std::lock_guard<std::mutex> hold(watch->lane->mutex);
   Protocol& protocol = *watch->protocol;
   const bool fresh = !watch->listed;
@@ -135,12 +137,14 @@ jm_status Parker::arm(Watch* watch, std::uint64_t seen) noexcept {
 }
 
 void Parker::disarm(Watch* watch) noexcept {
+  if (watch->parker->inherited()) return;
   std::lock_guard<std::mutex> hold(watch->lane->mutex);
   watch->wanted = false;
   if (watch->listed && watch->protocol->polls()) drop(*watch);
 }
 
 void Parker::remove(Watch* watch) noexcept {
+  if (watch->parker->inherited()) return;
   std::lock_guard<std::mutex> hold(watch->parker->mutex_);
   Lane& lane = *watch->lane;
   std::lock_guard<std::mutex> hold_lane(lane.mutex);
@@ -159,6 +163,7 @@ void Parker::drop(Watch& watch) noexcept {
 }
 
 std::uint64_t Parker::next() noexcept {
+  if (inherited()) return 0;
   std::lock_guard<std::mutex> hold(mutex_);
   for (auto& lane : lanes_) {
     std::lock_guard<std::mutex> hold_lane(lane->mutex);
@@ -171,6 +176,7 @@ std::uint64_t Parker::next() noexcept {
 }
 
 std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t capacity) noexcept {
+  if (inherited()) return 0;
   Lane* lane;
   {
     std::lock_guard<std::mutex> hold(mutex_);
@@ -191,6 +197,7 @@ std::size_t Parker::wait(std::size_t index, std::uint64_t* tokens, std::size_t c
 }
 
 std::size_t Parker::threads() noexcept {
+  if (inherited()) return 0;
   std::lock_guard<std::mutex> hold(mutex_);
   return lanes_.size();
 }

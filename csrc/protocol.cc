@@ -285,6 +285,7 @@ jm_status Protocol::adopt(int descriptor, bool writable, const char** why) noexc
 
 jm_status Protocol::open_again(bool writable, int* out) noexcept {
   if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
   if (!shared_) return JM_ERR_ARGUMENT;
   if (writable && !writable_) return JM_ERR_READ_ONLY;
   return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
@@ -373,8 +374,9 @@ jm_status Protocol::describe(const std::uint64_t* shape, std::uint32_t ndim, std
 
 jm_status Protocol::open_commit(const Metadata& metadata) noexcept {
   if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
   if (committing_) return JM_ERR_ARGUMENT;
-  if (!attached_.load(std::memory_order_relaxed) || inherited()) {
+  if (!attached_.load(std::memory_order_relaxed)) {
     if (const jm_status status = attach()) return status;
   }
   next_version_ = begin_commit(*header_);
@@ -384,6 +386,11 @@ jm_status Protocol::open_commit(const Metadata& metadata) noexcept {
 }
 
 jm_status Protocol::commit() noexcept {
+  // A child has its parent's commit in its copy of the handle, and the memory itself.
+  return inherited() ? JM_ERR_FORKED : finish();
+}
+
+jm_status Protocol::finish() noexcept {
   if (!committing_) return JM_ERR_ARGUMENT;
   if (counts_waiters_) {
     end_commit(*header_, next_version_);
@@ -397,8 +404,9 @@ jm_status Protocol::commit() noexcept {
 }
 
 jm_status Protocol::abort() noexcept {
+  if (inherited()) return JM_ERR_FORKED;
   if (committing_) store_metadata(*header_, Metadata{});
-  return commit();
+  return finish();
 }
 
 jm_status Protocol::begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data_out,
@@ -419,7 +427,7 @@ jm_status Protocol::write(const std::uint64_t* shape, std::uint32_t ndim, std::u
   if (source == nullptr && length != 0) return JM_ERR_ARGUMENT;
   if (const jm_status status = open_commit(metadata)) return status;
   payload::copy(data(), source, static_cast<std::size_t>(length), threads_);
-  return commit();
+  return finish();
 }
 
 jm_status Protocol::fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept {
@@ -429,7 +437,7 @@ jm_status Protocol::fill(const std::uint64_t* shape, std::uint32_t ndim, std::ui
   if (const jm_status status = fill_pattern(dtype, value, &pattern)) return status;
   if (const jm_status status = open_commit(metadata)) return status;
   payload::fill(data(), static_cast<std::size_t>(metadata.byte_length), pattern, threads_);
-  return commit();
+  return finish();
 }
 
 // ---- Waiting --------------------------------------------------------------------------------------------------------

@@ -41,6 +41,12 @@ void TicketLock::unlock() noexcept {
   if (awaited) turn_.notify_all();
 }
 
+Segment::~Segment() {
+  // A forked child does not have the threads that wait in its copy of the lock, and a condition variable waits for
+  // them.
+  if (!protocol_.inherited()) writer_.~TicketLock();
+}
+
 jm_status Segment::descriptor(bool writable, int* out) noexcept {
   if (out == nullptr) return JM_ERR_ARGUMENT;
   if (protocol_.inherited()) return JM_ERR_FORKED;

@@ -12,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "share.h"
+#include "wait.h"
 
 // Since Linux 3.15, 4.17 and 5.1; without _GNU_SOURCE the C library hides some, and older headers lack others.
 #ifndef F_OFD_GETLK
@@ -151,11 +153,18 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept {
     const auto has = static_cast<std::uint64_t>(status.st_blocks) * 512;
     if (bytes > has && (bytes - has) / space.f_frsize > space.f_bavail) return ENOSPC;
   }
-  int error;
-  do {
-    error = posix_fallocate(descriptor, 0, static_cast<off_t>(bytes));
-  } while (error == EINTR);
-  return error;
+  // In pieces, each without interruption: kernels give up all that the call has reserved when a signal comes, and under
+  // a profiler's timer a large reservation would never end.
+  constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
+  for (std::uint64_t done = 0; done < bytes; done += kPiece) {
+    int error;
+    do {
+      const wait::WithoutSignals blocked;
+      error = posix_fallocate(descriptor, static_cast<off_t>(done), static_cast<off_t>(std::min(kPiece, bytes - done)));
+    } while (error == EINTR);
+    if (error != 0) return error;
+  }
+  return 0;
 }
 
 int read(int descriptor, void* buffer, std::size_t bytes) noexcept {

@@ -18,8 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "judemap/segment.h"
-#include "pattern.h"
+#include "helper.h"
 
 namespace {
 

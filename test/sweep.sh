@@ -2,7 +2,7 @@
 # Removes the shared segments that tests left behind when a time-out or a crash ended them: those with the number of a
 # process in their names that is no more.
 set -u
-for file in /dev/shm/judemap-test-* /dev/shm/judemap-share-test-*; do
+for file in /dev/shm/judemap-test-* /dev/shm/judemap-core-test-*; do
   pid=${file##*test-}
   pid=${pid%%-*}
   [ -e "$file" ] && ! kill -0 "$pid" 2>/dev/null && rm -f "$file"

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "helper.h"
 #include "judemap/seqlock.h"
 
 namespace {

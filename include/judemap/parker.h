@@ -49,6 +49,8 @@ class Parker {
   std::size_t threads() noexcept;
 
  private:
+  // Whether this is a forked child's copy: its mutexes may be held by threads that the child does not have.
+  bool inherited() const noexcept;
   void run(Lane& lane) noexcept;
   // Makes the lane's thread look at its watches anew. The caller holds the lane's mutex.
   static void kick(Lane& lane) noexcept;
@@ -61,8 +63,8 @@ class Parker {
   std::mutex mutex_;  // guards the number of lanes, and of watches in each; taken before a lane's
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<bool> stopping_{false};
-  int event_ = -1;  // the caller's, who closes it
-  std::uint32_t generation_ = 0;
+  int event_ = -1;                // the caller's, who closes it
+  std::uint32_t generation_ = 0;  // of the process that made it
 };
 
 }  // namespace judemap

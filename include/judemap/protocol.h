@@ -139,6 +139,7 @@ class Protocol {
   jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
                      Metadata* metadata) const noexcept;
   jm_status open_commit(const Metadata& metadata) noexcept;
+  jm_status finish() noexcept;
   // Whether this sequence, or the block, is as only a writer that holds the lock, or one that died, leaves it.
   bool left_behind(std::uint64_t sequence) const noexcept;
   // Whether some writer of the code here has said that it is attached, and not that it is no more.

@@ -37,6 +37,11 @@ class TicketLock {
 
 class Segment {
  public:
+  Segment() noexcept : writer_() {}
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
   // Each makes or opens the segment. Once per object: JM_ERR_ARGUMENT after that.
   jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept {
     return protocol_.create(capacity, flags);
@@ -110,8 +115,10 @@ class Segment {
   jm_status stuck(jm_tensor* out) const noexcept;
 
   Protocol protocol_;
-  TicketLock writer_;  // held from begin to commit
-  std::mutex state_;   // orders the handle's end with what an ended one can't do
+  union {                // destroyed by ~Segment, or not
+    TicketLock writer_;  // held from begin to commit
+  };
+  std::mutex state_;  // orders the handle's end with what an ended one can't do
   std::atomic<bool> pinned_{false};
   std::atomic<bool> begun_{false};  // between begin, and commit or abort
   bool retired_ = false;            // guarded by both locks

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What must hold of the C++ core beside its tests in test/plain.sh: the same tests under sanitizers, programs that use
+# What must hold of the C++ core beside its tests in test/cpp.sh: the same tests under sanitizers, programs that use
 # an installed core, and mutants: the core, broken in one way at a time, which a test must notice, for a test that can't
 # fail proves nothing. An argument picks the mutants with that word in their names, and leaves out the rest.
 set -uo pipefail

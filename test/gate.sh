@@ -100,8 +100,8 @@ step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^Test
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
 step "model" model/check_model.sh
 step fuzz fuzz
-step "Go mutants" test/go_mutants.sh
-step "C++ core" test/check.sh
+step "Go mutants" test/mutants_go.sh
+step "C++ core" test/core.sh
 step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go
 

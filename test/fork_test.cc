@@ -1,0 +1,380 @@
+// What a forked child, with its copies of handles, descriptors and mappings, must not do to its parent, and what it can
+// do. Linux.
+
+#include "helper.h"
+
+#ifdef __linux__
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <regex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace helper;
+
+// Runs `body` in a forked child, and returns what it returns; -1 if the child crashes, and -2 if it does not end.
+template <class Body>
+int in_child(Body&& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  if (eventually([&] { return waitpid(child, &status, WNOHANG) == child; })) {
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  kill(child, SIGKILL);
+  waitpid(child, &status, 0);
+  return -2;
+}
+
+// Another process writes, and forks a child that lives on: also without a descriptor, its mapping keeps the file open.
+// When the process dies, the child must not keep its lock.
+TEST(Fork, AChildDoesNotKeepADeadWritersLock) {
+  for (const char* role : {"fork", "fork-close", "fork-begin"}) {
+    SCOPED_TRACE(role);
+    const Name name;
+    const Handle segment = create(name, 8);
+    Child writer({role, name.text()});
+    const pid_t child = std::atoi(writer.line().c_str());
+    ASSERT_GT(child, 0);
+    EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_OTHER);
+    EXPECT_EQ(write_byte(segment), JM_ERR_WRITER_ACTIVE);
+    writer.kill();
+    EXPECT_EQ(kill(child, 0), 0) << "the child is gone";
+    jm_tensor tensor;
+    const Clock::time_point start = Clock::now();
+    EXPECT_EQ(jm_next(segment.get(), 2, 10 * kSecond, &tensor), JM_ERR_WRITER_DIED);
+    EXPECT_LT(Clock::now() - start, seconds(1));
+    EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_DIED);
+    // A child in the middle of its parent's commit reads until the parent is dead, and is told so.
+    if (std::string(role) == "fork-begin") {
+      EXPECT_EQ(writer.line(), std::to_string(JM_ERR_WRITER_DIED));
+    }
+    EXPECT_EQ(write_byte(segment), JM_OK);
+    kill(child, SIGKILL);
+  }
+}
+
+// A child that ends, with or without freeing what it has, is not its parent's end.
+TEST(Fork, TheEndOfAChildIsNotItsParents) {
+  const Watchdog watchdog(seconds(60));
+  const Name name;
+  Handle writer = create(name, 8);
+  const Handle reader = open_name(name), other = open_name(name);
+  ASSERT_EQ(write_byte(writer), JM_OK);
+  jm_status status = JM_ERR_BUSY;
+  std::thread waiting([&] {
+    jm_tensor tensor;
+    status = jm_next(reader.get(), 2, -1, &tensor);
+  });
+  EXPECT_TRUE(eventually([&] { return waiters(other) == 1; }));
+  const struct {
+    const char* name;
+    int (*end)(jm_segment* writer, jm_segment* reader);
+  } ends[] = {
+      {"exit", [](jm_segment*, jm_segment*) { return 0; }},
+      {"free",
+       [](jm_segment* w, jm_segment* r) {
+         jm_free(w);
+         jm_free(r);
+         return 0;
+       }},
+      {"retire",
+       [](jm_segment* w, jm_segment* r) {
+         return jm_retire(w) == JM_OK && jm_retire(r) == JM_OK && jm_version(w) == 0 ? 0 : 1;
+       }},
+      {"close",
+       [](jm_segment* w, jm_segment* r) {
+         jm_protocol_close(w);
+         jm_protocol_close(r);
+         jm_protocol_wake(w);
+         return jm_protocol_retire(w) == JM_OK && jm_protocol_retire(r) == JM_OK ? 0 : 1;
+       }},
+  };
+  for (const auto& end : ends) {
+    SCOPED_TRACE(end.name);
+    EXPECT_EQ(in_child([&] { return end.end(writer.get(), reader.get()); }), 0);
+    EXPECT_NE(jm_base(other.get())->flags & JM_FLAG_WRITER_ATTACHED, 0u);
+    EXPECT_EQ(waiters(other), 1u);
+    EXPECT_EQ(jm_writer_state(other.get()), JM_WRITER_OTHER);
+    EXPECT_EQ(write_byte(other), JM_ERR_WRITER_ACTIVE);
+  }
+  EXPECT_EQ(write_byte(writer), JM_OK);
+  waiting.join();
+  EXPECT_EQ(status, JM_OK);
+}
+
+// What a child gets from every function of the C interface: reading, and JM_ERR_FORKED. Locks of the handle are held
+// meanwhile by threads that the child does not have.
+TEST(Fork, WhatAChildMayDo) {
+  const Watchdog watchdog(seconds(60));
+  for (const bool shared : {true, false}) {
+    SCOPED_TRACE(shared);
+    Handle segment = shared ? create_sealed(8) : create_private(8);
+    ASSERT_EQ(write_byte(segment, 42), JM_OK);
+    jm_parker* parker;
+    jm_watch* watch;
+    ASSERT_EQ(jm_parker_new(&parker, nullptr), JM_OK);
+    ASSERT_EQ(jm_watch_new(parker, segment.get(), 1, &watch, nullptr), JM_OK);
+    ASSERT_EQ(jm_watch_arm(watch, 2), JM_OK);
+    const auto child = [&](bool committing) {
+      jm_segment* s = segment.get();
+      const std::uint64_t shape = 1;
+      std::uint8_t byte = 1;
+      jm_tensor tensor = {};
+      jm_watch* none;
+      void* data;
+      std::uint64_t length;
+      int descriptor;
+      const struct {
+        const char* call;
+        jm_status status;
+      } refused[] = {
+          {"jm_write", jm_write(s, &shape, 1, JM_UINT8, &byte, 1)},
+          {"jm_fill", jm_fill(s, &shape, 1, JM_UINT8, 1)},
+          {"jm_begin", jm_begin(s, &shape, 1, JM_UINT8, &data, &length)},
+          {"jm_commit", jm_commit(s)},
+          {"jm_abort", jm_abort(s)},
+          {"jm_next", jm_next(s, 0, -1, &tensor)},
+          {"jm_descriptor", jm_descriptor(s, 0, &descriptor)},
+          {"jm_pin", jm_pin(s)},
+          {"jm_watch_new", jm_watch_new(parker, s, 2, &none, nullptr)},
+          {"jm_watch_arm", jm_watch_arm(watch, 2)},
+          {"jm_protocol_write", jm_protocol_write(s, &shape, 1, JM_UINT8, &byte, 1)},
+          {"jm_protocol_fill", jm_protocol_fill(s, &shape, 1, JM_UINT8, 1)},
+          {"jm_protocol_begin", jm_protocol_begin(s, &shape, 1, JM_UINT8, &data, &length)},
+          {"jm_protocol_commit", jm_protocol_commit(s)},
+          {"jm_protocol_abort", jm_protocol_abort(s)},
+          {"jm_protocol_park", jm_protocol_park(s, jm_version(s), -1)},
+          {"jm_protocol_descriptor", jm_protocol_descriptor(s, 0, &descriptor)},
+          {"jm_protocol_pin", jm_protocol_pin(s)},
+      };
+      int wrong = 0;
+      for (const auto& call : refused) {
+        if (call.status == JM_ERR_FORKED) continue;
+        std::fprintf(stderr, "%s gives %d (%s) in a child\n", call.call, call.status, jm_strerror(call.status));
+        ++wrong;
+      }
+      const jm_status expected = committing ? JM_ERR_BUSY : JM_OK;
+      std::uint8_t copy = 0;
+      wrong += jm_try_read(s, &tensor) != expected;
+      wrong += jm_try_read_into(s, &copy, 1, &tensor) != expected;
+      wrong += jm_protocol_try_read(s, &tensor) != expected;
+      wrong += jm_protocol_try_read_into(s, &copy, 1, &tensor) != expected;
+      if (!committing) {
+        wrong += jm_read(s, &tensor) != JM_OK || *static_cast<const std::uint8_t*>(tensor.data) != 42;
+        wrong += !jm_valid(s, &tensor) || tensor.version != 2;
+        wrong += jm_read_into(s, &copy, 1, &tensor) != JM_OK || copy != 42;
+        wrong += jm_corrupt_field(s, &tensor) != nullptr;
+      } else if (!shared) {
+        // A copy of memory that nobody else writes to stays in the middle of a commit for ever.
+        wrong += jm_read(s, &tensor) != JM_ERR_CORRUPT;
+        wrong += jm_read_into(s, &copy, 1, &tensor) != JM_ERR_CORRUPT;
+      }
+      wrong += jm_version(s) != (committing ? 3u : 2u);
+      wrong += jm_capacity(s) != 8 || jm_base(s) == nullptr || jm_is_pinned(s) != 0;
+      wrong += jm_writer_state(s) == JM_WRITER_HERE;
+      jm_stats stats = {};
+      jm_get_stats(s, &stats);
+      wrong += stats.commits != 1;
+      jm_set_poll(s, 1);
+      jm_set_threads(s, 1);
+      jm_unpin(s);
+      jm_protocol_unpin(s);
+      jm_protocol_wake(s);
+      std::uint64_t token;
+      wrong += jm_parker_next(parker) != 0;
+      wrong += jm_parker_wait(parker, 0, &token, 1) != 0;
+      wrong += jm_parker_threads(parker) != 0;
+      jm_watch_disarm(watch);
+      jm_parker_stop(parker);
+      jm_watch_free(watch);
+      jm_parker_free(parker);
+      wrong += jm_retire(s) != JM_OK;
+      jm_free(s);
+      // A segment of its own is the child's.
+      jm_segment* own;
+      wrong += jm_new(8, 0, &own) != JM_OK;
+      wrong += jm_fill(own, nullptr, 0, JM_UINT8, 1) != JM_OK;
+      jm_free(own);
+      return wrong;
+    };
+    EXPECT_EQ(in_child([&] { return child(false); }), 0);
+    EXPECT_EQ(waiters(segment), 1u);
+    EXPECT_EQ(jm_version(segment.get()), 2u);
+
+    // With an update begun, and another thread in the queue of writers.
+    void* data;
+    std::uint64_t length;
+    ASSERT_EQ(jm_begin(segment.get(), nullptr, 0, JM_UINT8, &data, &length), JM_OK);
+    std::thread queued([&] { EXPECT_EQ(write_byte(segment, 44), JM_OK); });
+    std::thread waiting([&] {
+      std::uint64_t token = 0;
+      EXPECT_EQ(jm_parker_wait(parker, 0, &token, 1), 1u);
+      EXPECT_EQ(token, 1u);
+    });
+    std::this_thread::sleep_for(milliseconds(20));
+    EXPECT_EQ(in_child([&] { return child(true); }), 0);
+    EXPECT_EQ(jm_version(segment.get()), 3u) << "the child ended its parent's commit";
+    if (shared) {
+      // A call that waits ends with the commit.
+      const pid_t reading = fork();
+      if (reading == 0) {
+        jm_tensor tensor;
+        std::uint8_t copy = 0;
+        _exit(jm_read(segment.get(), &tensor) != JM_OK || jm_read_into(segment.get(), &copy, 1, &tensor) != JM_OK ||
+              copy < 43);
+      }
+      std::this_thread::sleep_for(milliseconds(20));
+      int status = 1;
+      EXPECT_EQ(waitpid(reading, &status, WNOHANG), 0) << "it did not wait";
+      *static_cast<std::uint8_t*>(data) = 43;
+      EXPECT_EQ(jm_commit(segment.get()), JM_OK);
+      EXPECT_TRUE(eventually([&] { return waitpid(reading, &status, WNOHANG) == reading; }));
+      EXPECT_EQ(status, 0);
+    } else {
+      EXPECT_EQ(jm_commit(segment.get()), JM_OK);
+    }
+    queued.join();
+    waiting.join();
+    jm_watch_free(watch);
+    jm_parker_free(parker);
+    EXPECT_EQ(jm_version(segment.get()), 6u);
+  }
+}
+
+// A function that is new in judemap.h belongs into the test above, or here.
+TEST(Fork, TheTestKnowsEveryFunction) {
+  const std::set<std::string> elsewhere = {// They take no handle that a child could have from its parent,
+                                           "jm_strerror", "jm_item_size",     "jm_tensor_bytes", "jm_physical_memory",
+                                           "jm_create",   "jm_create_sealed", "jm_open",         "jm_open_descriptor",
+                                           "jm_remove",   "jm_list_new",      "jm_list_next",    "jm_list_free"};
+  const auto text = [](const std::string& file) {
+    std::ifstream in(std::string(JUDEMAP_TESTDATA "/../") + file);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string header = text("include/judemap/judemap.h"), test = text("test/fork_test.cc");
+  const std::regex declaration(R"(\n[a-z][\w ]*[ *]+(jm_\w+)\()");
+  int functions = 0;
+  for (std::sregex_iterator it(header.begin(), header.end(), declaration), end; it != end; ++it, ++functions) {
+    const std::string name = (*it)[1];
+    EXPECT_TRUE(elsewhere.count(name) != 0 || test.find(name + "(") != std::string::npos) << name;
+  }
+  EXPECT_GT(functions, 50);
+}
+
+// Threads of the parent hold this lock or that at the moment of the fork, by chance. Nothing that a child does hangs.
+TEST(Fork, WhileThreadsWrite) {
+#ifdef JM_THREAD_SANITIZER
+  constexpr int kForks = 50;  // each takes long there
+#else
+  constexpr int kForks = 200;
+#endif
+  const Watchdog watchdog(seconds(120));
+  Handle shared = create_sealed(4096), own = create_private(4096);
+  const Handle reader = again(shared);
+  jm_parker* parker;
+  jm_watch* watch;
+  int descriptor;
+  ASSERT_EQ(jm_parker_new(&parker, &descriptor), JM_OK);
+  const File event(descriptor);
+  ASSERT_EQ(jm_watch_new(parker, reader.get(), 1, &watch, nullptr), JM_OK);
+  ASSERT_EQ(write_byte(shared), JM_OK);
+  ASSERT_EQ(write_byte(own), JM_OK);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      std::vector<std::uint8_t> bytes(4096);
+      const std::uint64_t shape = bytes.size();
+      while (!stop) {
+        EXPECT_EQ(jm_write(shared.get(), &shape, 1, JM_UINT8, bytes.data(), shape), JM_OK);
+        EXPECT_EQ(jm_write(own.get(), &shape, 1, JM_UINT8, bytes.data(), shape), JM_OK);
+        jm_watch_arm(watch, jm_version(reader.get()));
+        jm_parker_next(parker);
+        jm_watch_disarm(watch);
+      }
+    });
+  }
+  int wrong = 0;
+  for (int i = 0; i < kForks && wrong == 0; ++i) {
+    wrong = in_child([&] {
+      int bad = 0;
+      std::uint8_t buffer[4096];
+      jm_tensor tensor;
+      for (jm_segment* segment : {shared.get(), own.get(), reader.get()}) {
+        const bool stuck = segment == own.get() && jm_version(segment) % 2 != 0;
+        bad += jm_read(segment, &tensor) != (stuck ? JM_ERR_CORRUPT : JM_OK);
+        jm_valid(segment, &tensor);
+        const jm_status copied = jm_try_read_into(segment, buffer, sizeof buffer, &tensor);
+        bad += copied != JM_OK && copied != JM_ERR_BUSY;
+        bad += jm_write(segment, nullptr, 0, JM_UINT8, buffer, 1) != JM_ERR_FORKED;
+      }
+      bad += jm_watch_arm(watch, 0) != JM_ERR_FORKED;
+      jm_parker_next(parker);
+      jm_watch_free(watch);
+      jm_parker_free(parker);
+      bad += jm_retire(shared.get()) != JM_OK;
+      for (jm_segment* segment : {shared.get(), own.get(), reader.get()}) jm_free(segment);
+      return bad;
+    });
+  }
+  EXPECT_EQ(wrong, 0);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  jm_watch_free(watch);
+  jm_parker_free(parker);
+}
+
+// A process that is started has all descriptors of its parent between fork and exec. A lock that was given back must
+// not live on in there.
+TEST(Fork, HandOverWhileProcessesAreStarted) {
+#ifdef JM_THREAD_SANITIZER
+  constexpr int kHandOvers = 500;
+#else
+  constexpr int kHandOvers = 5000;
+#endif
+  const Name name;
+  Handle writer = create(name, 8);
+  std::atomic<bool> stop{false};
+  std::atomic<int> started{0};
+  std::thread starting([&] {
+    char program[] = "/bin/true";
+    char* arguments[] = {program, nullptr};
+    while (!stop) {
+      pid_t child;
+      if (posix_spawn(&child, program, nullptr, nullptr, arguments, environ) == 0) {
+        waitpid(child, nullptr, 0);
+        ++started;
+      }
+    }
+  });
+  int refused = 0, round = 0;
+  for (; round < kHandOvers || started < 100; ++round) {
+    refused += write_byte(writer) == JM_ERR_WRITER_ACTIVE;
+    if (jm_retire(writer.get()) != JM_OK) break;
+    writer = open_name(name);
+  }
+  stop = true;
+  starting.join();
+  EXPECT_EQ(refused, 0) << "of " << round << " hand-overs, beside " << started << " processes";
+}
+
+}  // namespace
+
+#endif  // __linux__
