@@ -6,150 +6,216 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func newSegment(t testing.TB, capacity int, opts ...Option) *Segment {
-	t.Helper()
-	s, err := New(capacity, opts...)
+// TestCloseUnderLoad closes segments while goroutines read, wait, write, pin and hold views, in a child process: a
+// fault there would be the death of it.
+func TestCloseUnderLoad(t *testing.T) {
+	if !isChild(t) {
+		out, err := child(t, t.Name()).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "segments") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+		return
+	}
+	deadline := time.Now().Add(2 * stressTime(t))
+	segments := 0
+	var views atomic.Int64
+	for ; time.Now().Before(deadline); segments++ {
+		capacity := []int{24, 4 << 10, 1 << 20, 8 << 20}[segments%4]
+		s, err := New(capacity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, capacity)
+		for i := range data {
+			data[i] = 1
+		}
+		ctx := context.Background()
+		// Each call must give a good result, or ErrClosed (and then always).
+		calls := []func() error{
+			func() error { return s.Write([]int{capacity}, Uint8, data) },
+			func() error {
+				return s.Update([]int{capacity}, Uint8, func(dst []byte) error { copy(dst, data); return nil })
+			},
+			func() error { return s.Fill([]int{capacity}, Uint8, 1) },
+			func() error { _, err := s.ReadCopy(context.Background()); return err },
+			func() error { _, err := s.ReadInto(make([]byte, capacity)); return err },
+			func() error { _, err := s.ReadCopyWait(ctx); return err },
+			func() error { _, err := s.Next(ctx, s.Version()); return err },
+			func() error {
+				for _, err := range s.Frames(ctx) {
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+			func() error { err := s.Pin(); s.Unpin(); s.IsPinned(); s.DataPtr(); return err },
+			func() error { // a view in use across the close: ones, or zeros once it is closed
+				view, err := s.Read()
+				if err != nil {
+					return err
+				}
+				for i, b := range view.Data() {
+					if b > 1 || b == 0 && view.Valid() {
+						return fmt.Errorf("byte %d of a view is %d", i, b)
+					}
+				}
+				views.Add(1)
+				return nil
+			},
+		}
+		var wg sync.WaitGroup
+		for _, call := range calls {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				closed := false
+				for range 1000 {
+					err := call()
+					switch {
+					case errors.Is(err, ErrClosed):
+						if closed {
+							return
+						}
+						closed = true // and once more
+					case err == nil && closed:
+						t.Error("a call succeeded after ErrClosed")
+						return
+					case err != nil && !errors.Is(err, ErrEmpty) && !errors.Is(err, ErrPinDenied):
+						t.Errorf("%v", err)
+						return
+					}
+				}
+				if _, err := s.Next(ctx, 1<<62); !errors.Is(err, ErrClosed) {
+					t.Errorf("Next: %v, want ErrClosed", err)
+				}
+			}()
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(3 * time.Millisecond))))
+		if segments%2 == 0 {
+			err = s.Close()
+		} else {
+			err = s.CloseWait()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if segments%16 == 0 {
+			runtime.GC() // views of earlier segments go
+		}
+	}
+	t.Logf("%d segments closed under load, %d views checked", segments, views.Load())
+}
+
+// CloseWait gives the memory back while a view keeps the addresses.
+func TestCloseGivesMemoryBack(t *testing.T) {
+	const size = 256 << 20
+	s, err := New(size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.CloseWait(); err != nil {
-			t.Errorf("CloseWait: %v", err)
-		}
-	})
-	return s
-}
-
-// memory returns the whole segment, header and data.
-func memory(s *Segment) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(s.mapping.header)), DataOffset+s.capacity)
-}
-
-// seen is what a test compares of a Tensor.
-type seen struct {
-	Shape   []int
-	DType   DType
-	Data    []byte
-	Version uint64
-	Valid   bool
-}
-
-func see(t *Tensor) seen {
-	return seen{t.Shape(), t.DType(), append([]byte{}, t.Data()...), t.Version(), t.Valid()}
-}
-
-// reads are all the ways to read a tensor that is there.
-var reads = map[string]func(*Segment) (Tensor, error){
-	"Read":     (*Segment).Read,
-	"TryRead":  (*Segment).TryRead,
-	"ReadCopy": func(s *Segment) (Tensor, error) { return s.ReadCopy(context.Background()) },
-	"ReadInto": func(s *Segment) (Tensor, error) { return s.ReadInto(make([]byte, s.ByteCapacity())) },
-	"ReadWait": func(s *Segment) (Tensor, error) { return s.ReadWait(context.Background()) },
-	"ReadCopyWait": func(s *Segment) (Tensor, error) {
-		return s.ReadCopyWait(context.Background())
-	},
-	"Next": func(s *Segment) (Tensor, error) { return s.Next(context.Background(), 0) },
-	"NextInto": func(s *Segment) (Tensor, error) {
-		return s.NextInto(context.Background(), 0, make([]byte, s.ByteCapacity()))
-	},
-}
-
-func TestReadsAgree(t *testing.T) {
-	steps := []struct {
-		name  string
-		write func(*Segment) error
-		want  seen
-	}{
-		{"Write", func(s *Segment) error { return s.Write([]int{2, 1}, Int16, []byte{1, 2, 3, 4}) },
-			seen{[]int{2, 1}, Int16, []byte{1, 2, 3, 4}, 2, true}},
-		{"WriteSlice", func(s *Segment) error { return WriteSlice(s, []int{3}, []uint16{0x0201, 0x0403, 0x0605}) },
-			seen{[]int{3}, Uint16, []byte{1, 2, 3, 4, 5, 6}, 4, true}},
-		{"Fill", func(s *Segment) error { return s.Fill([]int{2, 2}, Int8, -1.9) },
-			seen{[]int{2, 2}, Int8, []byte{255, 255, 255, 255}, 6, true}},
-		{"Update", func(s *Segment) error {
-			return s.Update([]int{1, 1, 1, 1, 1, 1, 1, 2}, Bool, func(data []byte) error {
-				if len(data) != 2 || cap(data) != 2 {
-					return fmt.Errorf("fill got %d bytes of %d", len(data), cap(data))
-				}
-				copy(data, []byte{1, 0})
-				return nil
-			})
-		}, seen{[]int{1, 1, 1, 1, 1, 1, 1, 2}, Bool, []byte{1, 0}, 8, true}},
-		{"a scalar", func(s *Segment) error { return WriteSlice(s, nil, []int32{-2}) },
-			seen{[]int{}, Int32, []byte{254, 255, 255, 255}, 10, true}},
-		{"an empty tensor", func(s *Segment) error { return s.Write([]int{math.MaxInt, 0, math.MaxInt}, Float32, nil) },
-			seen{[]int{math.MaxInt, 0, math.MaxInt}, Float32, []byte{}, 12, true}},
-	}
-	s := newSegment(t, 64)
-	for name, read := range reads {
-		if strings.Contains(name, "Wait") || strings.HasPrefix(name, "Next") {
-			continue
-		}
-		if _, err := read(s); !errors.Is(err, ErrEmpty) {
-			t.Errorf("%s before the first commit: %v, want ErrEmpty", name, err)
-		}
-	}
-	for _, step := range steps {
-		if err := step.write(s); err != nil {
-			t.Fatalf("%s: %v", step.name, err)
-		}
-		for name, read := range reads {
-			got, err := read(s)
-			if err != nil {
-				t.Fatalf("%s after %s: %v", name, step.name, err)
-			}
-			if diff := cmp.Diff(step.want, see(&got)); diff != "" {
-				t.Errorf("%s after %s (-want +got):\n%s", name, step.name, diff)
-			}
-		}
-		if got := s.Version(); got != step.want.Version {
-			t.Errorf("Version after %s: %d, want %d", step.name, got, step.want.Version)
-		}
-	}
-}
-
-func TestSlice(t *testing.T) {
-	type celsius float64 // Element takes named types too
-	s := newSegment(t, 64)
-	if err := WriteSlice(s, []int{3}, []celsius{-1.5, 0, 36.6}); err != nil {
+	before := statusKiB(t, "VmRSS")
+	if err := s.Fill([]int{size}, Uint8, 1); err != nil {
 		t.Fatal(err)
 	}
 	view, err := s.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Slice[celsius](&view)
-	if diff := cmp.Diff([]celsius{-1.5, 0, 36.6}, got); err != nil || diff != "" {
-		t.Errorf("Slice: %v (-want +got):\n%s", err, diff)
+	full := statusKiB(t, "VmRSS")
+	if err := s.CloseWait(); err != nil {
+		t.Fatal(err)
 	}
-	if uintptr(unsafe.Pointer(&got[0])) != s.DataPtr() {
-		t.Error("Slice copied the data")
+	after := statusKiB(t, "VmRSS")
+	t.Logf("resident: %d KiB before, %d KiB filled, %d KiB closed", before, full, after)
+	if full-before < size>>10/2 || after-before > size>>10/10 {
+		t.Error("the memory was not given back")
 	}
-	if _, err := Slice[float32](&view); !errors.Is(err, ErrDType) || !strings.Contains(err.Error(), "float64, not float32") {
-		t.Errorf("Slice of another type: %v", err)
+	if d := view.Data(); d[0] != 0 || d[size-1] != 0 || view.Valid() {
+		t.Error("the view of a closed segment does not read as zeros, or is valid")
 	}
-	buf := make([]byte, 65)
-	odd, err := s.ReadInto(buf[1:])
+	runtime.KeepAlive(s)
+}
+
+// A segment past 4 GiB is written, filled and read at its far end.
+func TestPast4GiB(t *testing.T) {
+	const size = 5 << 30
+	if testing.Short() {
+		t.Skip("SKIP: -short")
+	}
+	if free := procKiB(t, "/proc/meminfo", "MemAvailable") << 10; free < 2*size {
+		t.Skipf("SKIP: 5 GiB segments need 10 GiB of memory to be tested, and %d bytes are free", free)
+	}
+	// The second segment is a source and a buffer of that size, in huge pages.
+	s, other := newSegment(t, size), newSegment(t, size)
+	if err := other.Update([]int{size}, Uint8, func(data []byte) error { data[size-1] = 5; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	source, err := other.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Slice[celsius](&odd); !errors.Is(err, ErrDType) || !strings.Contains(err.Error(), "aligned to 8") {
-		t.Errorf("Slice of unaligned data: %v", err)
+	if err := s.Write([]int{size}, Uint8, source.Data()); err != nil {
+		t.Fatal(err)
 	}
-	var zero Tensor
-	if zero.Valid() || len(zero.Data()) != 0 || len(zero.Shape()) != 0 {
-		t.Error("the zero Tensor has something")
+	far := func(view Tensor, err error, index int, want int64) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got int64
+		if view.DType() == Uint8 {
+			got = int64(view.Data()[index])
+		} else {
+			values, err := Slice[int64](&view)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = values[index]
+		}
+		if got != want || !view.Valid() {
+			t.Errorf("element %d is %d, want %d", index, got, want)
+		}
 	}
+	view, err := s.Read()
+	far(view, err, size-1, 5)
+	err = other.Update([]int{size}, Uint8, func(data []byte) error {
+		data[size-1] = 0
+		copied, err := s.ReadInto(data)
+		far(copied, err, size-1, 5)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Fill([]int{size / 8}, Int64, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	view, err = s.Read()
+	far(view, err, size/8-1, 1<<40)
+	far(view, err, 4<<30/8, 1<<40)
+	if err := s.Update([]int{5, 1 << 30}, Uint8, func(data []byte) error { data[size-1] = 9; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	view, err = s.Read()
+	far(view, err, size-1, 9)
 }
 
 // TestBadInput is the table of the API: every bad input gets its error, with the numbers, and what was committed before
@@ -275,40 +341,6 @@ func TestUpdateGivesUp(t *testing.T) {
 	}
 }
 
-func TestBusy(t *testing.T) {
-	s := newSegment(t, 16)
-	filling, finish := make(chan struct{}), make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		_ = s.Update([]int{1}, Uint8, func([]byte) error { close(filling); <-finish; return nil })
-	}()
-	<-filling
-	if _, err := s.TryRead(); err != ErrBusy {
-		t.Errorf("TryRead during an Update: %v, want ErrBusy", err)
-	}
-	if v := s.Version(); v != 1 {
-		t.Errorf("Version during the first Update: %d, want 1", v)
-	}
-	// All other reads wait it out.
-	for name, read := range reads {
-		if name == "TryRead" {
-			continue
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if got, err := read(s); err != nil || got.Version() != 2 {
-				t.Errorf("%s across an Update: version %d, %v", name, got.Version(), err)
-			}
-		}()
-	}
-	time.Sleep(20 * time.Millisecond)
-	close(finish)
-	wg.Wait()
-}
-
 func TestAfterClose(t *testing.T) {
 	s, err := New(64)
 	if err != nil {
@@ -361,48 +393,6 @@ func TestAfterClose(t *testing.T) {
 	}
 	if diff := cmp.Diff(seen{[]int{4}, Int32, make([]byte, 16), 2, false}, see(&view)); diff != "" {
 		t.Errorf("the view (-want +got):\n%s", diff)
-	}
-}
-
-func TestPointers(t *testing.T) {
-	s := newSegment(t, 100)
-	if p := s.DataPtr(); p == 0 || p%256 != 0 {
-		t.Errorf("DataPtr is %#x, which is not aligned to 256", p)
-	}
-	if err := s.Fill([]int{1}, Uint8, 1); err != nil {
-		t.Fatal(err)
-	}
-	view, _ := s.Read()
-	if got := uintptr(unsafe.Pointer(unsafe.SliceData(view.Data()))); got != s.DataPtr() {
-		t.Errorf("a view's data is at %#x, and DataPtr is %#x", got, s.DataPtr())
-	}
-	// A view can be written back over itself.
-	if err := s.Write(view.Shape(), view.DType(), view.Data()); err != nil {
-		t.Error(err)
-	}
-}
-
-// The memory of a Segment that was never closed goes with the Segment, and that of a view with the view.
-func TestUnreachable(t *testing.T) {
-	var last Tensor
-	for i := range 200 {
-		s, err := New(64 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Fill([]int{1 << 20}, Uint8, float64(i)); err != nil {
-			t.Fatal(err)
-		}
-		if last, err = s.Read(); err != nil {
-			t.Fatal(err)
-		}
-		if i%10 == 0 {
-			runtime.GC()
-		}
-	}
-	runtime.GC()
-	if d := last.Data(); d[0] != 199 || !last.Valid() {
-		t.Errorf("the view of an unreachable Segment: %d, valid %v", d[0], last.Valid())
 	}
 }
 

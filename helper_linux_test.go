@@ -1,4 +1,4 @@
-//go:build cgo && linux
+//go:build cgo
 
 package judemap
 
@@ -12,6 +12,15 @@ import (
 
 	"github.com/judemap/judemap/internal/floor"
 )
+
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
 
 // What the benchmarks of several processes share. They report metrics of their own: medians and quantiles bear a busy
 // machine better than the mean that b.N gives.
