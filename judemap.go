@@ -225,6 +225,13 @@ func (s *Segment) Update(shape []int, dtype DType, fill func(data []byte) error)
 	return nil
 }
 
+// UpdateSlice is [Segment.Update] for a slice of elements.
+func UpdateSlice[T Element](s *Segment, shape []int, fill func(data []T) error) error {
+	return s.Update(shape, DTypeOf[T](), func(data []byte) error {
+		return fill(unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/int(unsafe.Sizeof(*new(T)))))
+	})
+}
+
 // Fill commits a tensor whose every element is value: truncated toward zero for integers, the nearest for floats, the
 // real part for Complex64; for Bool 0 is false, and all else true, NaN too.
 //
