@@ -338,6 +338,18 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// within calls a function that must end soon. Soon is far longer than it takes, and far shorter than for ever.
+func within(t testing.TB, what string, call func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); call() }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s has not ended after 10 s", what)
+	}
+}
+
 // checkedReads reads the tensors of a stressWriter in all ways, checks each, and that versions never go back, until it
 // has seen a version (0: until ctx ends). A dead writer, and what it leaves, are no errors.
 func checkedReads(ctx context.Context, s *Segment, n int, until uint64) error {
@@ -443,11 +455,11 @@ func TestMain(m *testing.M) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	// A segment is handed over by its name, or as the first file after the standard ones.
+	// A segment is handed over by its name, or with "-" as the first file after the standard ones.
 	var s *Segment
 	var err error
 	switch args := os.Args[1:]; {
-	case len(args) == 0:
+	case len(args) == 0 || args[0] == "--": // the role sees to it
 	case args[0] == "-":
 		s, err = OpenFile(os.NewFile(3, "segment"))
 	default:

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"log/slog"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -405,11 +408,19 @@ func TestNoAllocations(t *testing.T) {
 	}
 	var sum float32
 	for name, call := range map[string]func() error{
-		"Read":       func() error { _, err := s.Read(); return err },
-		"TryRead":    func() error { _, err := s.TryRead(); return err },
-		"ReadInto":   func() error { _, err := s.ReadInto(buf); return err },
-		"ReadWait":   func() error { _, err := s.ReadWait(ctx); return err },
-		"Next":       func() error { _, err := s.Next(ctx, 0); return err },
+		"Read":     func() error { _, err := s.Read(); return err },
+		"TryRead":  func() error { _, err := s.TryRead(); return err },
+		"ReadInto": func() error { _, err := s.ReadInto(buf); return err },
+		"ReadWait": func() error { _, err := s.ReadWait(ctx); return err },
+		"Next":     func() error { _, err := s.Next(ctx, 0); return err },
+		"NextInto": func() error { _, err := s.NextInto(ctx, 0, buf); return err },
+		"View": func() error {
+			return View(ctx, s, func(shape []int, values []float32) error { sum += values[shape[0]]; return nil })
+		},
+		"Update": func() error { return s.Update(shape, Float32, func(data []byte) error { data[0]++; return nil }) },
+		"UpdateSlice": func() error {
+			return UpdateSlice(s, shape, func(values []float32) error { values[0] = sum; return nil })
+		},
 		"Write":      func() error { return s.Write(shape, Uint8, buf[:6]) },
 		"WriteSlice": func() error { return WriteSlice(s, shape, values) },
 		"Fill":       func() error { return s.Fill(shape, Float32, 1) },
@@ -432,6 +443,9 @@ func TestNoAllocations(t *testing.T) {
 			return err
 		},
 	} {
+		if err := WriteSlice(s, shape, values); err != nil {
+			t.Fatal(err)
+		}
 		if n := testing.AllocsPerRun(100, func() {
 			if err := call(); err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -451,4 +465,316 @@ func TestNoMemory(t *testing.T) {
 		t.Errorf("%v, want the system's reason and the size", err)
 	}
 	t.Log(err)
+}
+
+// frame is what a program may have: arrays that lie beside Go pointers.
+type frame struct {
+	name   *string
+	next   *frame
+	shape  [1]int
+	pixels [64]byte
+	values [8]float32
+}
+
+// Slices of an object that holds Go pointers are slices as any.
+func TestSlicesBesidePointers(t *testing.T) {
+	s := newSegment(t, 64)
+	name := "frame"
+	f := &frame{name: &name, shape: [1]int{64}}
+	f.next = f
+	for i := range f.pixels {
+		f.pixels[i] = byte(i)
+	}
+	ctx := context.Background()
+	for _, test := range []struct {
+		name string
+		call func() error
+	}{
+		{"Write", func() error { return s.Write(f.shape[:], Uint8, f.pixels[:]) }},
+		{"ReadInto", func() error { _, err := s.ReadInto(f.pixels[:]); return err }},
+		{"NextInto", func() error { _, err := s.NextInto(ctx, 0, f.pixels[:]); return err }},
+		{"Update", func() error {
+			return s.Update(f.shape[:], Uint8, func(data []byte) error { copy(data, f.pixels[:]); return nil })
+		}},
+		{"UpdateSlice", func() error {
+			return UpdateSlice(s, f.shape[:], func(data []int8) error { copy(data, []int8{1}); return nil })
+		}},
+		{"Fill", func() error { return s.Fill(f.shape[:], Uint8, 3) }},
+		{"WriteSlice", func() error { f.shape[0] = 8; return WriteSlice(s, f.shape[:], f.values[:]) }},
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("%s panics: %v", test.name, p)
+				}
+			}()
+			if err := test.call(); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+		}()
+	}
+	within(t, "CloseWait", func() { _ = s.CloseWait() })
+}
+
+// Whatever a function that is called back does, no lock stays held.
+func TestNoLockStaysHeld(t *testing.T) {
+	leave := map[string]func(){
+		"panics":             func() { panic("a panic") },
+		"ends the goroutine": runtime.Goexit,
+	}
+	calls := map[string]func(s *Segment, leave func()) error{
+		"Update": func(s *Segment, leave func()) error {
+			return s.Update(nil, Uint8, func([]byte) error { leave(); return nil })
+		},
+		"UpdateSlice": func(s *Segment, leave func()) error {
+			return UpdateSlice(s, nil, func([]uint8) error { leave(); return nil })
+		},
+		"View": func(s *Segment, leave func()) error {
+			return View(context.Background(), s, func([]int, []uint8) error { leave(); return nil })
+		},
+		"Frames": func(s *Segment, leave func()) error {
+			go func() { time.Sleep(time.Millisecond); _ = s.Fill(nil, Uint8, 2) }()
+			for range s.Frames(context.Background()) {
+				leave()
+			}
+			return nil
+		},
+	}
+	for how, leave := range leave {
+		for name, call := range calls {
+			s := newSegment(t, 8)
+			if err := s.Fill(nil, Uint8, 1); err != nil {
+				t.Fatal(err)
+			}
+			within(t, name, func() {
+				defer func() { _ = recover() }()
+				err := call(s, leave)
+				t.Errorf("%s returned %v though its function %s", name, err, how)
+			})
+			within(t, "the next write after "+name+" "+how, func() {
+				if err := s.Fill(nil, Uint8, 7); err != nil {
+					t.Errorf("the next write after %s %s: %v", name, how, err)
+				}
+			})
+			within(t, "Pin", func() { _ = s.Pin() })
+			if got, err := s.ReadCopy(context.Background()); err != nil || got.Data()[0] != 7 {
+				t.Errorf("after %s %s: %v, %v", name, how, got.Data(), err)
+			}
+			within(t, "CloseWait after "+name+" "+how, func() { _ = s.CloseWait() })
+		}
+	}
+}
+
+// The zero Segment, one that is closed, and every method that there is: none panics, and those that can fail say why.
+func TestClosedMethods(t *testing.T) {
+	closed, err := New(64)
+	if err != nil {
+		t.Skipf("SKIP: %v", err)
+	}
+	if err := closed.Fill(nil, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.CloseWait(); err != nil {
+		t.Fatal(err)
+	}
+	justClosed, err := New(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = justClosed.Close()
+	argument := map[reflect.Type]any{
+		reflect.TypeFor[context.Context](): context.Background(),
+		reflect.TypeFor[[]int]():           []int{1},
+		reflect.TypeFor[[]byte]():          []byte{1},
+		reflect.TypeFor[DType]():           Uint8,
+		reflect.TypeFor[float64]():         1.0,
+		reflect.TypeFor[uint64]():          uint64(0),
+		reflect.TypeFor[func([]byte) error](): func([]byte) error {
+			t.Error("a function was called with the data of a closed segment")
+			return nil
+		},
+	}
+	// What those without an error return. Others return ErrClosed; these two nothing.
+	want := map[string]any{"Close": nil, "CloseWait": nil, "IsPinned": false, "DataPtr": uintptr(0), "Version": uint64(0),
+		"Name": "", "Writer": WriterNone}
+	for what, s := range map[string]*Segment{"the zero Segment": {}, "a closed one": closed, "one just closed": justClosed} {
+		v := reflect.ValueOf(s)
+		for i := range v.NumMethod() {
+			name, method := v.Type().Method(i).Name, v.Method(i)
+			var in []reflect.Value
+			for j := range method.Type().NumIn() {
+				value, ok := argument[method.Type().In(j)]
+				if !ok {
+					t.Fatalf("%s takes a %v: say here which", name, method.Type().In(j))
+				}
+				in = append(in, reflect.ValueOf(value))
+			}
+			var out []reflect.Value
+			within(t, what+": "+name, func() {
+				defer func() {
+					if p := recover(); p != nil {
+						t.Errorf("%s: %s panics: %v", what, name, p)
+					}
+				}()
+				out = method.Call(in)
+			})
+			switch name {
+			case "Unpin", "ByteCapacity", "Stats", "String", "LogValue":
+				continue // these say what was
+			case "Frames":
+				n := 0
+				for _, err := range out[0].Interface().(iter.Seq2[Tensor, error]) {
+					if n++; err != ErrClosed || n > 1 {
+						t.Errorf("%s: Frames gives %v", what, err)
+					}
+				}
+				continue
+			}
+			if len(out) == 0 {
+				t.Errorf("%s: %s returned nothing", what, name)
+				continue
+			}
+			got := out[len(out)-1].Interface()
+			expect, ok := want[name]
+			if !ok {
+				expect = ErrClosed
+			}
+			if got != expect {
+				t.Errorf("%s: %s gives %v, want %v", what, name, got, expect)
+			}
+		}
+		// The functions.
+		if err := WriteSlice(s, []int{1}, []uint8{1}); err != ErrClosed {
+			t.Errorf("%s: WriteSlice: %v", what, err)
+		}
+		if err := UpdateSlice(s, []int{1}, func([]uint8) error { t.Error("called"); return nil }); err != ErrClosed {
+			t.Errorf("%s: UpdateSlice: %v", what, err)
+		}
+		if err := View(context.Background(), s, func([]int, []uint8) error { t.Error("called"); return nil }); err != ErrClosed {
+			t.Errorf("%s: View: %v", what, err)
+		}
+		for _, text := range []string{s.String(), fmt.Sprint(s), fmt.Sprintf("%v", s), fmt.Sprintf("%+v", s)} {
+			if !strings.Contains(text, "closed") {
+				t.Errorf("%s is described as %q", what, text)
+			}
+		}
+	}
+	if got := new(Segment).ByteCapacity(); got != 0 {
+		t.Errorf("the zero Segment has a capacity of %d", got)
+	}
+}
+
+// A Segment is described by its kind, name, tensor and version, and never by an address.
+func TestString(t *testing.T) {
+	s := newSegment(t, 64)
+	empty := "segment: no tensor, version 0"
+	if got := s.String(); got != empty {
+		t.Errorf("an empty segment is %q, want %q", got, empty)
+	}
+	if err := WriteSlice(s, []int{2, 3}, make([]float32, 6)); err != nil {
+		t.Fatal(err)
+	}
+	view, err := s.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tensor = "float32 [2 3], version 2"
+	var logged strings.Builder
+	logger := slog.New(slog.NewTextHandler(&logged, nil))
+	logger.Info("x", "segment", s, "tensor", view, "pointer", &view)
+	for _, test := range []struct {
+		name, got, want string
+	}{
+		{"String", s.String(), "segment: " + tensor},
+		{"%v", fmt.Sprintf("%v", s), "segment: " + tensor},
+		{"%+v", fmt.Sprintf("%+v", s), "segment: " + tensor},
+		{"%s", fmt.Sprintf("%s", s), "segment: " + tensor},
+		{"a Tensor's String", view.String(), tensor},
+		{"a Tensor, %v", fmt.Sprintf("%v", view), tensor},
+		{"a Tensor, %+v", fmt.Sprintf("%+v", view), tensor},
+		{"a Tensor's pointer, %v", fmt.Sprintf("%v", &view), tensor},
+		{"a Tensor's pointer, %+v", fmt.Sprintf("%+v", &view), tensor},
+		{"the zero Tensor", fmt.Sprint(Tensor{}), "no tensor, version 0"},
+		{"a log", logged.String()[strings.Index(logged.String(), "segment.kind"):],
+			`segment.kind=segment segment.dtype=float32 segment.shape="[2 3]" segment.version=2 ` +
+				`tensor.dtype=float32 tensor.shape="[2 3]" tensor.version=2 ` +
+				`pointer.dtype=float32 pointer.shape="[2 3]" pointer.version=2` + "\n"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, test.got, test.want)
+		}
+		if strings.Contains(test.got, fmt.Sprintf("%x", s.DataPtr()-DataOffset)) || strings.Contains(test.got, "0x") {
+			t.Errorf("%s: %q has an address", test.name, test.got)
+		}
+	}
+	// During a commit there is no tensor to describe, and the description does not wait for one.
+	err = s.Update(nil, Uint8, func([]byte) error {
+		within(t, "String", func() {
+			if got := s.String(); got != "segment: no tensor, version 3" {
+				t.Errorf("during a commit: %q", got)
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	copied, err := s.ReadCopy(context.Background())
+	if err != nil || copied.String() != "uint8 [], version 4" {
+		t.Errorf("a copy of a scalar is %q, %v", copied.String(), err)
+	}
+}
+
+// Stats counts what was done through a Segment.
+func TestStats(t *testing.T) {
+	s := newSegment(t, 64)
+	other := newSegment(t, 64)
+	ctx := context.Background()
+	check := func(what string, want Stats) {
+		t.Helper()
+		if diff := cmp.Diff(want, s.Stats()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	check("a new segment", Stats{})
+	if _, err := s.Read(); err != ErrEmpty {
+		t.Fatal(err)
+	}
+	check("nothing was read", Stats{})
+	for range 3 {
+		if err := s.Fill([]int{2}, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = s.Update(nil, Uint8, func([]byte) error { return errors.New("no") })
+	_ = s.Fill([]int{-1}, Uint8, 1)
+	_ = s.Fill([]int{65}, Uint8, 1)
+	check("three commits, an Update that failed, and two that were refused", Stats{Commits: 4})
+	if err := s.Fill([]int{2}, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = s.ReadInto(make([]byte, 1)) // too short
+	buf := make([]byte, 2)
+	_, _ = s.ReadInto(buf)
+	_, _ = s.ReadCopy(ctx)
+	_, _ = s.NextInto(ctx, 0, buf)
+	_, _ = s.Next(ctx, 0)
+	_ = View(ctx, s, func([]int, []uint8) error { return nil })
+	got := s.Stats()
+	if got.Commits != 5 || got.Reads < 5 || got.Reads > 8 || got.Retries != 0 || got.Parks != 0 || got.Wakes != 0 {
+		t.Errorf("after 5 commits and 5 reads: %+v", got)
+	}
+	before := s.Stats().Retries
+	_ = View(ctx, s, func([]int, []uint8) error { // the first call is too late
+		if s.Stats().Retries == before {
+			return s.Fill([]int{2}, Uint8, 2)
+		}
+		return nil
+	})
+	if got := s.Stats().Retries - before; got > 1 {
+		t.Errorf("%d retries, and one attempt was spoiled", got)
+	}
+	if got := other.Stats(); got != (Stats{}) {
+		t.Errorf("another segment: %+v", got)
+	}
 }
