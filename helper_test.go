@@ -448,7 +448,7 @@ func TestMain(m *testing.M) {
 	name := os.Getenv("JUDEMAP_ROLE")
 	if name == "" {
 		code := m.Run()
-		_ = os.RemoveAll(peerFolder)
+		_ = os.RemoveAll(removeAfterwards)
 		os.Exit(code)
 	}
 	go func() { // the end of the process that started this one is the end of this one
@@ -476,13 +476,22 @@ func TestMain(m *testing.M) {
 }
 
 var (
-	peerFolder string
-	buildPeer  = sync.OnceValues(func() (string, error) {
+	// programFolder makes a folder for programs, which all users can read, and which goes with the tests.
+	programFolder = sync.OnceValues(func() (string, error) {
 		dir, err := os.MkdirTemp("", "judemap-peer-*")
 		if err != nil {
 			return "", err
 		}
-		peerFolder = dir
+		removeAfterwards = dir
+		return dir, os.Chmod(dir, 0o755)
+	})
+	removeAfterwards string
+
+	buildPeer = sync.OnceValues(func() (string, error) {
+		dir, err := programFolder()
+		if err != nil {
+			return "", err
+		}
 		cxx, err := exec.Command("go", "env", "CXX").Output()
 		if err != nil {
 			return "", err
