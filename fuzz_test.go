@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"math/bits"
 	"os"
 	"strings"
 	"testing"
@@ -47,7 +48,8 @@ func FuzzHeader(f *testing.F) {
 				}
 				continue
 			case err != nil:
-				if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrEmpty) {
+				tooLarge := bits.UintSize < 64 && errors.Is(err, ErrCapacity) // a dimension of an empty tensor
+				if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrEmpty) && !tooLarge {
 					t.Errorf("%s: %v", name, err)
 				}
 				if wantErr == nil || errors.Is(err, ErrCorrupt) != errors.Is(wantErr, ErrCorrupt) {

@@ -8,9 +8,11 @@ import (
 	"iter"
 	"log/slog"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -159,7 +161,11 @@ func TestCloseGivesMemoryBack(t *testing.T) {
 
 // A segment past 4 GiB is written, filled and read at its far end.
 func TestPast4GiB(t *testing.T) {
-	const size = 5 << 30
+	if math.MaxInt == math.MaxInt32 {
+		t.Skip("SKIP: a 32-bit machine")
+	}
+	sizeOf := int64(5) << 30 // no constant: a 32-bit machine compiles this too
+	size := int(sizeOf)
 	if testing.Short() {
 		t.Skip("SKIP: -short")
 	}
@@ -213,7 +219,7 @@ func TestPast4GiB(t *testing.T) {
 	}
 	view, err = s.Read()
 	far(view, err, size/8-1, 1<<40)
-	far(view, err, 4<<30/8, 1<<40)
+	far(view, err, int(sizeOf/5*4)/8, 1<<40)
 	if err := s.Update([]int{5, 1 << 30}, Uint8, func(data []byte) error { data[size-1] = 9; return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -238,9 +244,11 @@ func TestBadInput(t *testing.T) {
 		{"a negative dimension", func() error { return s.Write([]int{2, -1}, Uint8, nil) }, ErrShape, []string{"[2 -1]"}},
 		{"two negative dimensions", func() error { return s.Write([]int{-1, -1}, Uint8, []byte{1}) }, ErrShape, []string{"[-1 -1]"}},
 		{"a negative dimension and an empty one", func() error { return s.Fill([]int{0, -1}, Uint8, 0) }, ErrShape, []string{"[0 -1]"}},
-		{"a product that overflows", func() error { return s.Fill([]int{1 << 32, 1 << 32}, Uint8, 0) }, ErrShape, []string{"4294967296", "overflows"}},
-		{"a product that wraps to a small one", func() error { return s.Write([]int{1 << 33, 1 << 31, 1}, Float64, nil) }, ErrShape, []string{"overflows"}},
-		{"a size that overflows", func() error { return s.Fill([]int{math.MaxInt}, Int16, 0) }, ErrShape, []string{"overflows"}},
+		{"a product that overflows", func() error { return s.Fill([]int{1 << 30, 1 << 30, 1 << 30}, Uint8, 0) }, ErrShape, []string{"1073741824", "overflows"}},
+		{"a product that wraps to a small one", func() error {
+			return s.Write([]int{1 << 22, 1 << 21, 1 << 21}, Float64, nil)
+		}, ErrShape, []string{"overflows"}},
+		{"a size that overflows", func() error { return s.Fill([]int{1 << 21, 1 << 21, 1 << 20}, Int16, 0) }, ErrShape, []string{"overflows"}},
 		{"short data", func() error { return s.Write([]int{4}, Int32, make([]byte, 15)) }, ErrShape, []string{"16", "15"}},
 		{"long data", func() error { return WriteSlice(s, []int{4}, make([]int32, 5)) }, ErrShape, []string{"16", "20"}},
 		{"data for an empty tensor", func() error { return s.Write([]int{0}, Int32, make([]byte, 4)) }, ErrShape, []string{"0", "4"}},
@@ -457,11 +465,22 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func TestNoMemory(t *testing.T) {
-	_, err := New(1 << 60)
-	if err == nil {
-		t.Fatal("a segment of 2^60 bytes")
+	size := math.MaxInt - 1<<20 // a 32-bit machine has the addresses for one of these
+	if bits.UintSize == 64 {
+		size = math.MaxInt >> 3
 	}
-	if errors.Is(err, ErrCapacity) || !strings.Contains(err.Error(), "1152921504606846976") {
+	var err error
+	for range 4 {
+		var s *Segment
+		if s, err = New(size); err != nil {
+			break
+		}
+		defer s.CloseWait()
+	}
+	if err == nil {
+		t.Fatalf("four segments of %d bytes", size)
+	}
+	if errors.Is(err, ErrCapacity) || !strings.Contains(err.Error(), strconv.Itoa(size)) {
 		t.Errorf("%v, want the system's reason and the size", err)
 	}
 	t.Log(err)

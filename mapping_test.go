@@ -68,6 +68,8 @@ func TestForgotten(t *testing.T) {
 		rounds           int
 		files, addresses int // at most
 	}{
+		{"closed", func(int) (*Segment, error) { return New(1, WithSealed()) }, (*Segment).Close, rounds / 7, 100, 5000},
+		{"closed and waited for", func(int) (*Segment, error) { return New(1) }, (*Segment).CloseWait, rounds / 7, 100, 5000},
 		{"forgotten", func(i int) (*Segment, error) {
 			if i%10 == 0 {
 				return New(1, WithSealed())
@@ -75,8 +77,6 @@ func TestForgotten(t *testing.T) {
 			return New(1)
 		}, nil, rounds, 2000, 5000},
 		{"sealed, forgotten", func(int) (*Segment, error) { return New(1, WithSealed()) }, nil, rounds / 4, 5000, 5000},
-		{"closed", func(int) (*Segment, error) { return New(1, WithSealed()) }, (*Segment).Close, rounds / 7, 100, 5000},
-		{"closed and waited for", func(int) (*Segment, error) { return New(1) }, (*Segment).CloseWait, rounds / 7, 100, 5000},
 	} {
 		began := time.Now()
 		files, addresses := 0, 0

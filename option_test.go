@@ -131,7 +131,7 @@ func TestMaxBytes(t *testing.T) {
 
 // The default is a quarter of the machine's memory, or of GOMEMLIMIT.
 func TestMaxBytesDefault(t *testing.T) {
-	if total := procKiB(t, "/proc/meminfo", "MemTotal"); newSegment(t, 1).maxBytes > total<<10/4+4096 {
+	if total := procKiB(t, "/proc/meminfo", "MemTotal"); int64(newSegment(t, 1).maxBytes) > int64(total)<<10/4+4096 {
 		t.Errorf("%d bytes may be copied, and the machine has %d KiB", newSegment(t, 1).maxBytes, total)
 	}
 	const limit = 256 << 20
