@@ -455,6 +455,27 @@ TEST(Processes, ADeathIsNoticedSoon) {
   EXPECT_LT(time_to_notice("begin", read_into), milliseconds(100));
 }
 
+// Where others may write without a lock, a writer of this code that dies between two commits is noticed as well, until
+// one of the others commits.
+TEST(Processes, ADeathBesideForeignWriters) {
+  const Watchdog watchdog(seconds(60));
+  const Name name;
+  const Handle segment = create(name, 8, 0600, JM_FOREIGN_WRITERS);
+  Child writer({"idle", name.text()});
+  ASSERT_EQ(writer.line(), "ready");
+  jm_tensor tensor;
+  EXPECT_EQ(jm_next(segment.get(), 2, 60 * kMillisecond, &tensor), JM_ERR_TIMEOUT);
+  EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_OTHER);
+  writer.kill();
+  const Clock::time_point start = Clock::now();
+  EXPECT_EQ(jm_next(segment.get(), 2, 10 * kSecond, &tensor), JM_ERR_WRITER_DIED);
+  EXPECT_LT(Clock::now() - start, seconds(1));
+  EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_DIED);
+  jm_base(segment.get())->sequence.fetch_add(2);  // one that takes no lock
+  EXPECT_EQ(jm_writer_state(segment.get()), JM_WRITER_NONE);
+  EXPECT_EQ(jm_next(segment.get(), 4, 60 * kMillisecond, &tensor), JM_ERR_TIMEOUT);
+}
+
 // A reader that is killed while it is parked stays counted, and costs each commit a system call, until the writer finds
 // out. Readers that come later are woken as ever.
 TEST(Processes, KilledReadersAreForgotten) {
