@@ -197,6 +197,9 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_try_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_try_read(NULL, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_try_read_into(NULL, &byte, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_remove(NULL), JM_ERR_NAME);
   REQUIRE_STATUS(jm_protocol_write(NULL, shape, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_fill(NULL, shape, 1, JM_UINT8, 1), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);
@@ -236,6 +239,11 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_try_read(segment, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_next(segment, 0, 0, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_read_into(segment, NULL, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_try_read_into(segment, NULL, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_try_read(segment, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_try_read_into(segment, NULL, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_begin(segment, shape, 1, JM_UINT8, NULL, &length), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_protocol_descriptor(segment, 0, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_read_into(segment, &byte, 1, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_descriptor(segment, 0, NULL), JM_ERR_ARGUMENT);
   REQUIRE(jm_valid(segment, NULL) == 0 && jm_corrupt_field(segment, NULL) == NULL);

@@ -87,6 +87,28 @@ TEST(Status, EveryOneHasItsSentence) {
   }
 }
 
+// test/abi_test.c gives null pointers to every function: one that is new belongs there too.
+TEST(Abi, TheTestKnowsEveryFunction) {
+  const auto text = [](const std::string& file) {
+    std::ifstream in(std::string(JUDEMAP_TESTDATA "/../") + file);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  const std::string test = text("test/abi_test.c");
+  const std::size_t begin = test.find("static void null_pointers(void)");
+  ASSERT_NE(begin, std::string::npos);
+  std::istringstream lines(text("include/judemap/judemap.h"));
+  int functions = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty() || line[0] < 'a' || line[0] > 'z' || line.find('(') == std::string::npos) continue;
+    line.resize(line.find('('));
+    const std::string name = line.substr(line.find_last_of(" *") + 1);
+    const bool takes_none = name == "jm_strerror" || name == "jm_item_size" || name == "jm_physical_memory";
+    EXPECT_TRUE(takes_none || test.find(name + "(", begin) != std::string::npos) << name;
+    ++functions;
+  }
+  EXPECT_GT(functions, 50);
+}
+
 TEST(Create, StartsEmptyAndZero) {
   const Handle segment = create(1000);
   EXPECT_EQ(jm_capacity(segment.get()), 1000u);

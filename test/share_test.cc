@@ -159,6 +159,26 @@ TEST(Share, FilesThatAreNoSegments) {
   EXPECT_EQ(descriptors(), before + 1) << "a refused file stays open";
 }
 
+// A page of a file that has no memory behind it is made when it is looked at, and that is a SIGBUS where there is none
+// to be had: so it is made before, or the file refused.
+TEST(Share, FilesWithHoles) {
+  constexpr off_t kSize = 1 << 20;
+  const Name name;
+  make_file(name, kSize, JM_MAGIC, kSize - JM_DATA_OFFSET);
+  struct stat status;
+  ASSERT_EQ(stat(name.path().c_str(), &status), 0);
+  ASSERT_LT(status.st_blocks * 512, kSize);
+  jm_segment* segment;
+  const char* why = nullptr;
+  EXPECT_EQ(jm_open(name.text(), JM_READ_ONLY, &segment, &why), JM_ERR_CORRUPT);
+  ASSERT_NE(why, nullptr);
+  EXPECT_NE(std::string(why).find("no memory"), std::string::npos) << why;
+  const Handle writable = open_name(name);
+  ASSERT_EQ(stat(name.path().c_str(), &status), 0);
+  EXPECT_GE(status.st_blocks * 512, kSize);
+  EXPECT_EQ(jm_capacity(open_name(name, JM_READ_ONLY).get()), std::uint64_t{kSize - JM_DATA_OFFSET});
+}
+
 TEST(Share, ReadOnly) {
   const Name name;
   const Handle writer = create(name, 8);
