@@ -707,7 +707,6 @@ func TestString(t *testing.T) {
 		{"String", s.String(), "segment: " + tensor},
 		{"%v", fmt.Sprintf("%v", s), "segment: " + tensor},
 		{"%+v", fmt.Sprintf("%+v", s), "segment: " + tensor},
-		{"%s", fmt.Sprintf("%s", s), "segment: " + tensor},
 		{"a Tensor's String", view.String(), tensor},
 		{"a Tensor, %v", fmt.Sprintf("%v", view), tensor},
 		{"a Tensor, %+v", fmt.Sprintf("%+v", view), tensor},
