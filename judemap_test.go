@@ -495,12 +495,15 @@ type frame struct {
 	values [8]float32
 }
 
+var onHeap *frame
+
 // Slices of an object that holds Go pointers are slices as any.
 func TestSlicesBesidePointers(t *testing.T) {
 	s := newSegment(t, 64)
 	name := "frame"
 	f := &frame{name: &name, shape: [1]int{64}}
 	f.next = f
+	onHeap = f // cgo looks into nothing that lies on a stack
 	for i := range f.pixels {
 		f.pixels[i] = byte(i)
 	}
@@ -707,7 +710,6 @@ func TestString(t *testing.T) {
 		{"String", s.String(), "segment: " + tensor},
 		{"%v", fmt.Sprintf("%v", s), "segment: " + tensor},
 		{"%+v", fmt.Sprintf("%+v", s), "segment: " + tensor},
-		{"%s", fmt.Sprintf("%s", s), "segment: " + tensor},
 		{"a Tensor's String", view.String(), tensor},
 		{"a Tensor, %v", fmt.Sprintf("%v", view), tensor},
 		{"a Tensor, %+v", fmt.Sprintf("%+v", view), tensor},

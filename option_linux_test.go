@@ -18,8 +18,8 @@ func TestPollIntervals(t *testing.T) {
 			interval time.Duration
 			short    bool
 		}{
-			{0, true}, {-1, true}, {math.MinInt64, true}, {1, true}, {time.Millisecond, true},
-			{math.MaxInt64, false}, {math.MaxInt64 - 1, false}, {365 * 24 * time.Hour, false},
+			{0, true}, {-1, true}, {math.MinInt64, true}, {1, true},
+			{math.MaxInt64, false}, {365 * 24 * time.Hour, false},
 		} {
 			s := named(t, 64)
 			if err := s.Fill(nil, Uint8, 1); err != nil {
