@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# Mutants of the C++ core; test/mutants.sh says what those are, and which are run. The unbroken objects are those of
+# test/cpp.sh, so that only what a mutant changes is compiled.
+#
+# Not here, because x86 does not show it: the store fence before a large copy (csrc/payload.cc). test/weak_memory_test.cc
+# has the fences of seqlock.h on a simulated memory; streaming stores are no part of that.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+source test/mutants.sh
+
+if ! command -v cmake >/dev/null || ! command -v g++ >/dev/null; then
+  echo "SKIP C++ mutants: cmake or g++ is not installed (Debian: apt-get install g++ cmake libgtest-dev)"
+  exit 0
+fi
+if ! echo '#include <gtest/gtest.h>' | g++ -std=c++17 -fsyntax-only -x c++ - 2>/dev/null; then
+  echo "SKIP C++ mutants: GoogleTest is not installed (Debian: apt-get install libgtest-dev)"
+  exit 0
+fi
+if ! { cmake -S . -B "$build/plain" -DCMAKE_BUILD_TYPE=Release && cmake --build "$build/plain" --parallel 2; } \
+  >"$work/build.log" 2>&1; then
+  cat "$work/build.log"
+  exit 1
+fi
+objects="$build/plain/CMakeFiles"
+
+copy_sources() { cp -r include csrc test "$1"; }
+
+# run_test PROGRAM FILTER: up to the first failure, after which a broken core may well hang.
+run_test() {
+  if [[ $1 == *abi_test ]]; then
+    (ulimit -c 0 && timeout -k 1 60 "$1" 2>&1)
+  else
+    (ulimit -c 0 && JUDEMAP_STRESS=1s timeout -k 1 60 "$1" --gtest_break_on_failure --gtest_filter="$2" 2>&1)
+  fi
+}
+
+try() { # try FILE TEST FILTER FOLDER
+  local file=$1 test=$2 filter=$3 folder=$4 object source out status line libraries="-lgtest"
+  [ "$test" = abi_test ] && libraries=
+  local linked=()
+  for object in "$objects"/judemap.dir/csrc/*.o "$objects/$test.dir"/test/*.o; do
+    source=${object##*.dir/}
+    source=${source%.o}
+    if grep -q "/$file\( \|\$\)" "$object.d"; then # it is compiled from FILE, or includes it
+      mkdir -p "$folder/made/$(dirname "$source")"
+      g++ -std=c++17 -O2 "-I$folder/include" "-DJUDEMAP_TESTDATA=\"$PWD/testdata\"" -c "$folder/$source" \
+        -o "$folder/made/$source.o" || { echo "it does not build"; return 1; }
+      object="$folder/made/$source.o"
+    fi
+    linked+=("$object")
+  done
+  g++ "${linked[@]}" -o "$folder/$test" $libraries -pthread || { echo "it does not link"; return 1; }
+  out=$(run_test "$folder/$test" "$filter")
+  status=$?
+  rm -f "$folder/$test"
+  if [ $status -eq 0 ]; then
+    echo "SURVIVED $test $filter"
+    return 1
+  fi
+  # GoogleTest says what failed in the lines after the place; of a crash it leaves the name of the test.
+  line=$(grep -m1 -A3 -E '_test\.cc?:[0-9]+: ' <<<"$out" | sed -e 's|.*test/||' -e '2,$ {/_test\.cc:[0-9]/,$ d}' \
+    -e '/^\[/ d' | paste -sd' ' | tr -s ' ')
+  if [ -z "$line" ]; then
+    line=$(grep -E '^\[ RUN ' <<<"$out" | tail -1 | sed 's/.*\] //')
+    case $status in
+      124 | 137) line="$line does not end" ;;
+      *) line="$line ends with status $status" ;;
+    esac
+  fi
+  echo "caught: ${line:0:140}"
+}
+
+tests=()
+mutant() { # mutant NAME FILE OLD NEW TEST [FILTER]: OLD is text of FILE from the beginning of a line on
+  in_background "$1" "$2" "$3" "$4" try "$2" "$5" "${6:-*}"
+  tests+=("$5 ${6:-*}")
+}
+
+# What a reader sees is whole.
+look='if (header.sequence.load(std::memory_order_relaxed) != before) return Attempt::kTorn;'
+use='const bool used = use(static_cast<const Metadata&>(*metadata));'
+fence='fence(header, std::memory_order_acquire);  // R2, pairs with W1'
+mutant "no second look at sequence" include/judemap/seqlock.h "$look" '' stress_test
+mutant "the copy comes after the second look" include/judemap/seqlock.h \
+  "$use"$'\n  '"$fence"$'\n  '"$look" "$fence"$'\n  '"$look"$'\n  '"$use" stress_test
+mutant "a commit does not make sequence odd" include/judemap/seqlock.h \
+  'header.sequence.store(odd, std::memory_order_relaxed);' '' stress_test
+mutant "without the fence W1" include/judemap/seqlock.h \
+  'fence(header, std::memory_order_release);  // W1, pairs with R2' '' weak_memory_test
+mutant "without the fence R2 of a copy" include/judemap/seqlock.h "$fence" '' weak_memory_test
+mutant "without the fence R2 of a view" include/judemap/seqlock.h \
+  "fence(header, std::memory_order_acquire);  // R2: the caller's loads of the payload come before the load below" '' \
+  weak_memory_test
+mutant "R1 relaxed" include/judemap/seqlock.h \
+  'const std::uint64_t before = header.sequence.load(std::memory_order_acquire);' \
+  'const std::uint64_t before = header.sequence.load(std::memory_order_relaxed);' weak_memory_test
+mutant "W2 relaxed" include/judemap/seqlock.h \
+  'header.sequence.store(version, std::memory_order_seq_cst);' \
+  'header.sequence.store(version, std::memory_order_relaxed);' weak_memory_test
+mutant "no header is corrupt" csrc/protocol.cc \
+  'if (metadata.none()) return nullptr;' 'return nullptr;' protocol_test '*Rows*'
+mutant "a dimension may be past 2^63" csrc/protocol.cc \
+  'if (shape[i] > INT64_MAX) return false;' '' protocol_test 'Protocol.T*'
+
+# Commits, one after another.
+mutant "a commit within a commit" csrc/protocol.cc \
+  'if (committing_) return JM_ERR_ARGUMENT;' '' protocol_test '*StepsOutOfOrder'
+mutant "the end of a commit that was not begun" csrc/protocol.cc \
+  'if (!committing_) return JM_ERR_ARGUMENT;' '' protocol_test '*StepsOutOfOrder'
+mutant "the end of an update that was not begun" csrc/segment.cc \
+  'if (!begun_.exchange(false, std::memory_order_relaxed)) return JM_ERR_ARGUMENT;' '' abi_test
+mutant "a null handle is used" csrc/capi.cc \
+  'jm_status jm_commit(jm_segment* segment) { return segment == nullptr ? JM_ERR_ARGUMENT : segment->commit(); }' \
+  'jm_status jm_commit(jm_segment* segment) { return segment->commit(); }' abi_test
+mutant "readers get their turn at once" include/judemap/judemap.h \
+  '#define JM_TURN_NANOSECONDS 10000000' '#define JM_TURN_NANOSECONDS 0' segment_test 'ReadInto.Readers*'
+mutant "readers get no turn" csrc/segment.cc \
+  'if (ours && left <= 0) break;' '' segment_test 'ReadInto.Ends*'
+mutant "retire unmaps" csrc/protocol.cc \
+  'return memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_); return 0;' segment_test 'Retire.*'
+
+# One writer among processes, and its death.
+mutant "the writer's lock is not taken" csrc/protocol.cc \
+  'const int error = lock_->take(descriptor_.load(std::memory_order_relaxed));' 'const int error = 0;' \
+  share_test '*OneWriterAtATime'
+mutant "the lock is given back by closing" csrc/share_linux.cc \
+  'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' fork_test '*HandOver*'
+mutant "a handle that ends stays attached" csrc/protocol.cc \
+  'if (shared_ && attached_.exchange(false) && counts_waiters_)' 'if (attached_ = false)' protocol_test '*Attaches*'
+mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
+  'struct flock lock = lock_of(F_RDLCK);' 'struct flock lock = lock_of(F_WRLCK);' protocol_test '*AReadersLock*'
+mutant "who takes over repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' protocol_test 'Processes.*'
+mutant "a death is noticed late" csrc/protocol.cc \
+  "constexpr std::int64_t kLookForDeath = 40'000'000;" "constexpr std::int64_t kLookForDeath = 400'000'000;" \
+  protocol_test '*ADeathIsNoticedSoon'
+mutant "a death beside foreign writers is not noticed" csrc/protocol.cc \
+  'if (!flagged()) return false;' 'return false;' protocol_test '*ADeathBesideForeignWriters'
+
+# Forks.
+mutant "a child keeps its parent's lock" csrc/fork.cc 'registry.close_all();' '' fork_test '*ADeadWritersLock'
+mutant "a child speaks for its parent" csrc/fork.cc \
+  'generation.fetch_add(1, std::memory_order_relaxed);' '' fork_test '*TheEndOfAChild*'
+mutant "a child ends its parent's commit" csrc/protocol.cc \
+  'return inherited() ? JM_ERR_FORKED : finish();' 'return finish();' fork_test '*WhatAChildMayDo'
+mutant "a child waits for its parent's threads" csrc/segment.cc \
+  'if (!protocol_.inherited()) writer_.~TicketLock();' 'writer_.~TicketLock();' fork_test '*WhatAChildMayDo'
+mutant "a child takes a lock of its parent's threads" csrc/segment.cc \
+  'if (!alone) {'$'\n''    writer_.lock();' 'if (true) {'$'\n''    writer_.lock();' fork_test '*WhatAChildMayDo'
+mutant "a child arms its parent's watch" csrc/parker.cc \
+  'if (watch->parker->inherited()) return JM_ERR_FORKED;' '' fork_test '*WhatAChildMayDo'
+
+# Waiting.
+mutant "nobody is woken" csrc/wait_linux.cc \
+  'return futex(address, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, INT_MAX, nullptr) > 0;' 'return true;' \
+  wait_test '*PingPong'
+mutant "private memory is watched as shared" csrc/parker.cc \
+  '{&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->protocol->shared()});' \
+  '{&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), true});' \
+  parker_test '*IsWokenAtOnce'
+mutant "a watch does not see that its segment is closed" csrc/parker.cc \
+  'const bool closed = protocol.closed();' 'const bool closed = false;' parker_test '*RetiringASegment*'
+mutant "a call that is refused is a call that is there" csrc/wait_linux.cc \
+  'return result < 0 && errno == EINVAL ? kMostWords' 'return result < 0 && errno != ENOSYS ? kMostWords' \
+  parker_test '*OneWord*'
+mutant "a poll may take any time" csrc/protocol.cc \
+  'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
+  'poll_.store(nanoseconds, std::memory_order_relaxed);' protocol_test '*PollIntervals'
+mutant "who comes after close stays counted" csrc/protocol.cc \
+  'if (closed_.load(std::memory_order_seq_cst)) uncount_one();' '' protocol_test '*Counts*'
+mutant "who leaves after close is taken out twice" csrc/protocol.cc \
+  'if (announced == 0) return;' 'if (announced == 0) { uncount(1); return; }' protocol_test '*Counts*'
+mutant "the count of readers goes below 0" csrc/protocol.cc \
+  'while (!header_->waiters.compare_exchange_weak(waiters, waiters - std::min(waiters, readers),' \
+  'while (!header_->waiters.compare_exchange_weak(waiters, waiters - readers,' protocol_test '*Counts*'
+mutant "dead readers stay counted" csrc/protocol.cc \
+  'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' \
+  protocol_test '*KilledReaders*'
+
+# Files.
+mutant "a memfd that anybody may open" csrc/share_linux.cc \
+  'if (fchmod(file, 0600) != 0 || ftruncate' 'if (ftruncate' share_test '*SealedDescriptors'
+mutant "sealed against nothing" csrc/share_linux.cc \
+  'return fcntl(descriptor, F_ADD_SEALS, seals) == 0 ? 0 : errno;' 'return seals * 0;' share_test '*SealedDescriptors'
+mutant "not sealed against writing" csrc/share_linux.cc \
+  'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
+  'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' share_test '*SealedAgainstWriting'
+mutant "a file with holes is mapped" csrc/protocol.cc \
+  'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' share_test '*FilesWithHoles'
+mutant "a block is taken on trust" csrc/protocol.cc \
+  'if (asked == 0 || asked > capacity) reason = "its capacity is larger than its file, or 0";' '' \
+  share_test '*FilesThatAreNoSegments'
+mutant "a signal ends a reservation" csrc/share_linux.cc '} while (error == EINTR);' '} while (false);' \
+  share_test '*Interrupted'
+mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::WithoutSignals blocked;' '' \
+  share_test '*Interrupted'
+mutant "without /proc nothing says so" csrc/share_linux.cc \
+  'int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }' \
+  'int link_error() noexcept { return errno; }' share_test '*WithoutProc'
+
+# Element types.
+mutant "a tie is rounded up" include/judemap/float.h \
+  'const std::uint64_t odd = mantissa >> dropped & 1;' 'const std::uint64_t odd = 1;' dtype_test
+mutant "a small float is rounded to a float first" include/judemap/float.h \
+  'std::memcpy(&word, &value, sizeof word);' \
+  'value = static_cast<float>(value); std::memcpy(&word, &value, sizeof word);' dtype_test
+mutant "an integer wraps" csrc/dtype.cc \
+  'if (!(whole < above && whole >= (std::numeric_limits<T>::is_signed ? -above : 0.0))) return false;' '' dtype_test
+mutant "NaN is false" csrc/dtype.cc '*element = value != 0;' '*element = value > 0 || value < 0;' dtype_test
+mutant "0.2 is false" csrc/dtype.cc '*element = value != 0;' '*element = static_cast<std::int64_t>(value) != 0;' dtype_test
+
+# The tests pass with nothing broken: else what a mutant fails of need not be what was broken in it.
+wait
+while read -r test filter; do
+  if ! out=$(run_test "$build/plain/$test" "$filter"); then
+    echo "$out"
+    echo "unbroken, $test $filter FAILS"
+    exit 1
+  fi
+done < <(printf '%s\n' "${tests[@]}" | sort -u)
+finish
