@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -288,5 +289,61 @@ func TestDeadReadersAreForgotten(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Where there is one processor no goroutine parks a thread: it would keep the processor. The core's own threads wait.
+func TestOneProcessor(t *testing.T) {
+	eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	writer := named(t, 64)
+	reader := reopen(t, writer)
+	for i := range 20 {
+		done := make(chan error)
+		go func() { _, err := reader.Next(context.Background(), reader.Version()); done <- err }()
+		eventually(t, "the reader is parked", func() bool { return reader.waiters.parkedReaders() == 1 })
+		if n := threadsParked.Load(); n != 0 {
+			t.Errorf("%d goroutines have parked their threads", n)
+		}
+		parkers.mu.Lock()
+		if parkers.current == nil || parkers.current.event == nil {
+			t.Errorf("round %d: the parker's threads are the program's", i)
+		}
+		parkers.mu.Unlock()
+		if err := writer.Fill(nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
+}
+
+// When the reader that leads a group leaves, a watch takes its place, and the others sleep on until there is something.
+func TestLeaderLeaves(t *testing.T) {
+	writer := named(t, 64)
+	reader := reopen(t, writer)
+	for range 20 {
+		ctx, cancel := context.WithCancel(context.Background())
+		led, member := make(chan error), make(chan error)
+		after := reader.Version()
+		go func() { _, err := reader.Next(ctx, after); led <- err }()
+		eventually(t, "the leader is parked", func() bool { return reader.waiters.parkedReaders() == 1 })
+		go func() { _, err := reader.Next(context.Background(), after); member <- err }()
+		eventually(t, "both are parked", func() bool { return reader.waiters.parkedReaders() == 2 })
+		cancel()
+		if err := <-led; err != context.Canceled {
+			t.Fatal(err)
+		}
+		if n := reader.waiters.parkedReaders(); n != 1 {
+			t.Errorf("%d readers are parked after the leader left, want 1", n)
+		}
+		if err := writer.Fill(nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-member; err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -114,6 +114,7 @@ step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^Tes
 step "model" model/check_model.sh
 step fuzz fuzz
 step "Go mutants" test/mutants_go.sh
+step "C++ mutants" test/mutants_cpp.sh
 step "C++ core" test/core.sh
 step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go
