@@ -37,7 +37,9 @@ func TestWakesAtOnce(t *testing.T) {
 }
 
 // One commit, in another process, wakes the parked readers of all; a context and Close end a wait with their own error.
-func TestWaitAcrossProcesses(t *testing.T) {
+func TestWaitAcrossProcesses(t *testing.T) { inBothWays(t, testWaitAcrossProcesses) }
+
+func testWaitAcrossProcesses(t *testing.T) {
 	for name, wait := range waits {
 		for _, ending := range []struct {
 			name string
