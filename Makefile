@@ -1,6 +1,7 @@
 # make run    the demo: a camera's frames through a segment, from one producer to several consumers
 # make test   all tests, Go and C++
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
+# make check-all  the same with all mutants, of which make check takes a third
 # make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make fmt    format all sources
 
@@ -13,7 +14,7 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: run build test test-go test-cpp check bench fmt clean
+.PHONY: run build test test-go test-cpp check check-all bench fmt clean
 
 run: build
 	bin/judemap demo
@@ -31,6 +32,9 @@ test-cpp:
 
 check:
 	test/gate.sh
+
+check-all:
+	MUTANTS=all test/gate.sh
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh

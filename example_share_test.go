@@ -38,6 +38,25 @@ func ExampleCreate() {
 	// Output: [1 2 3] <nil>
 }
 
+// A producer that may be started again takes its segment as it is, or makes it.
+func ExampleOpenOrCreate() {
+	defer judemap.Remove("judemap-example-restarts")
+	for range 2 { // the program is run twice
+		s, err := judemap.OpenOrCreate("judemap-example-restarts", 1<<20)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := judemap.WriteSlice(s, []int{3}, []float32{1, 2, 3}); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(s)
+		s.Close() // from here on another process may write; to end without it counts as a death
+	}
+	// Output:
+	// shared segment "judemap-example-restarts": float32 [3], version 2
+	// shared segment "judemap-example-restarts": float32 [3], version 4
+}
+
 // A segment without a name, for those who are handed its descriptor: over a Unix socket, or as a child's extra file.
 func ExampleOpenFile() {
 	s, err := judemap.New(1024, judemap.WithSealed())

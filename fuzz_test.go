@@ -1,3 +1,5 @@
+// These tests give every call that takes bytes from elsewhere random ones.
+
 package judemap
 
 import (
@@ -5,36 +7,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"math/bits"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// headerOf returns the header of a segment, up to byte_length.
-func headerOf(sequence uint64, ndim, dtype uint32, byteLength uint64, shape ...uint64) []byte {
-	h := binary.LittleEndian.AppendUint64(nil, sequence)
-	h = append(h, make([]byte, 56)...)
-	h = binary.LittleEndian.AppendUint32(h, ndim)
-	h = binary.LittleEndian.AppendUint32(h, dtype)
-	for i := range 8 {
-		d := uint64(0)
-		if i < len(shape) {
-			d = shape[i]
-		}
-		h = binary.LittleEndian.AppendUint64(h, d)
-	}
-	return binary.LittleEndian.AppendUint64(h, byteLength)
-}
-
-// dumpOf returns a whole segment of one dimension, as a program without this package would write it.
-func dumpOf(sequence uint64, dtype DType, data []byte) []byte {
-	n := uint64(len(data))
-	dump := headerOf(sequence, 1, uint32(dtype), n, n/uint64(dtype.Size()))
-	dump = append(dump, make([]byte, DataOffset-len(dump))...)
-	return append(dump, data...)
-}
 
 // FuzzHeader puts random bytes behind every read call: each gives a tensor that lies within the segment, or an error
 // that says why not, and they agree.
@@ -68,7 +48,8 @@ func FuzzHeader(f *testing.F) {
 				}
 				continue
 			case err != nil:
-				if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrEmpty) {
+				tooLarge := bits.UintSize < 64 && errors.Is(err, ErrCapacity) // a dimension of an empty tensor
+				if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrEmpty) && !tooLarge {
 					t.Errorf("%s: %v", name, err)
 				}
 				if wantErr == nil || errors.Is(err, ErrCorrupt) != errors.Is(wantErr, ErrCorrupt) {
@@ -147,6 +128,75 @@ func FuzzWrite(f *testing.F) {
 		want := seen{shape, DType(dtype), data, s.Version(), true}
 		if diff := cmp.Diff(want, see(&got)); diff != "" {
 			t.Errorf("(-written +read):\n%s", diff)
+		}
+	})
+}
+
+// FuzzOpen puts random bytes into a file and opens it: it is no segment, or every read of it gives an error or a tensor
+// that lies within it, and a write mends it.
+func FuzzOpen(f *testing.F) {
+	block := func(dump []byte, magic, flags, waiters uint32, capacity uint64) []byte {
+		dump = append(dump, make([]byte, 4096-len(dump))...)
+		binary.LittleEndian.PutUint32(dump[192:], magic)
+		binary.LittleEndian.PutUint32(dump[196:], flags)
+		binary.LittleEndian.PutUint32(dump[200:], waiters)
+		binary.LittleEndian.PutUint64(dump[208:], capacity)
+		return dump
+	}
+	good := dumpOf(2, Uint8, []byte{5, 6})
+	f.Add(good)
+	f.Add(good[:256])
+	f.Add(block(good, 0x314D554A, 1, 0, 1000))
+	f.Add(block(good, 0x314D554A, 3, 7, 3840))
+	f.Add(block(dumpOf(3, Uint8, []byte{5, 6}), 0x314D554A, 1, 1<<32-1, 3840))
+	f.Add(dumpOf(3, Uint8, []byte{5, 6}))
+	f.Add(block(dumpOf(3, Uint8, []byte{5, 6}), 0x314D554A, 0, 0, 3840))
+	f.Add(block(dumpOf(2, Uint8, make([]byte, 3000)), 0x314D554A, 0, 0, 2000))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		file, err := os.CreateTemp("/dev/shm", "judemap-fuzz-*")
+		if err != nil {
+			t.Skip(err)
+		}
+		defer os.Remove(file.Name())
+		defer file.Close()
+		if _, err := file.Write(content); err != nil {
+			t.Skip(err)
+		}
+		s, err := OpenFile(file)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("OpenFile: %v", err)
+			}
+			return
+		}
+		defer s.CloseWait()
+		if s.ByteCapacity() < 1 || s.ByteCapacity() > len(content)-DataOffset {
+			t.Fatalf("capacity %d of a file of %d bytes", s.ByteCapacity(), len(content))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		for name, read := range reads {
+			var got Tensor
+			if wait := waits[name]; wait != nil {
+				got, err = wait(ctx, s, 0)
+			} else {
+				got, err = read(s)
+			}
+			if err == nil && len(got.Data()) > s.ByteCapacity() {
+				t.Errorf("%s: %d bytes, and the capacity is %d", name, len(got.Data()), s.ByteCapacity())
+			}
+			for _, b := range got.Data() { // all of it can be touched
+				_ = b
+			}
+		}
+		if err := s.Fill([]int{1}, Uint8, 7); err != nil {
+			t.Fatal(err)
+		}
+		if s.Version() == 0 {
+			return // the counter wrapped: the segment reads as new
+		}
+		if got, err := s.Read(); err != nil || string(got.Data()) != "\a" {
+			t.Errorf("after a write: %v, %v", got.Data(), err)
 		}
 	})
 }

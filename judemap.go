@@ -434,7 +434,7 @@ type Stats struct {
 	Reads   uint64 // tensors that were read
 	Retries uint64 // attempts at a read that a commit spoiled
 	Parks   uint64 // times that a reader parked
-	Wakes   uint64 // commits that found readers parked, and woke them
+	Wakes   uint64 // times that a commit woke parked readers: once for this Segment's, and once for all others'
 }
 
 // Stats returns the counts since s was made or opened. They are taken one by one, while others go on.

@@ -1,5 +1,7 @@
 //go:build cgo && linux
 
+// These tests kill processes, at random moments and in chosen ones.
+
 package judemap
 
 import (
@@ -8,6 +10,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,162 +200,72 @@ func TestKill(t *testing.T) {
 	t.Logf("threads: %d before, %d after", threads, count(t, "/proc/self/task"))
 }
 
-// Readers that are killed while parked leave themselves counted; the writer finds out, and makes no system calls for
-// them any more. A reader that lives is woken all the while.
-func TestDeadReadersAreForgotten(t *testing.T) {
-	s := named(t, 64)
-	waiters := func() uint32 { return load32(&s.mapping.header.waiters) }
-	for i := range uint32(3) {
-		p := start(t, peer(t, "park", s.Name()))
-		eventually(t, "it is parked", func() bool { return waiters() == i+1 })
-		p.kill(t)
-	}
-	began := time.Now()
-	eventually(t, "the dead are forgotten", func() bool {
-		if err := s.Fill(nil, Uint8, 1); err != nil {
-			t.Fatal(err)
-		}
-		return waiters() == 0
-	})
-	t.Logf("forgotten after %v and %d commits", time.Since(began), s.Version()/2)
-	reader := reopen(t, s)
-	done := make(chan error)
-	go func() { _, err := reader.Next(context.Background(), s.Version()); done <- err }()
-	eventually(t, "a reader is parked", func() bool { return waiters() == 1 })
-	if err := s.Fill(nil, Uint8, 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-func count(t *testing.T, folder string) int {
-	t.Helper()
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		t.Skipf("SKIP: %v", err)
-	}
-	return len(entries)
-}
-
-// parkerThreads is how many threads the parker runs.
-func parkerThreads() int {
-	parkers.mu.Lock()
-	defer parkers.mu.Unlock()
-	if parkers.current == nil {
-		return 0
-	}
-	return max(1, parkers.current.core.threads())
-}
-
-// parkedReaders is how many readers of one Segment are parked.
-func (w *waiters) parkedReaders() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.led {
-		return w.count + 1
-	}
-	return w.count
-}
-
-// inBothWays runs a test with readers that park their threads in the core, and with readers that the parker waits for.
-func inBothWays(t *testing.T, test func(t *testing.T)) {
-	t.Run("threads", test)
-	t.Run("parker", func(t *testing.T) {
-		threadsParked.Add(mostThreadsParked)
-		defer threadsParked.Add(-mostThreadsParked)
-		test(t)
-	})
-}
-
-// TestHostilePeer has another process write random words over the header and the reserved block, while readers read,
-// wait and copy: they get errors or tensors that lie in the segment, and nothing crashes or hangs.
-func TestHostilePeer(t *testing.T) {
-	if !isChild(t) {
-		probe := named(t, 1) // skips where there is no sharing
-		_ = probe
-		if out, err := child(t, t.Name()).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		} else {
-			for line := range strings.Lines(string(out)) {
-				if strings.Contains(line, "calls") {
-					t.Log(strings.TrimSpace(line))
+// The death of the writer ends every wait, and every read that finds it in the middle of a commit. The next writer
+// takes over: readers see nothing of the torn tensor.
+func TestWriterDies(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		writer func(name string) *exec.Cmd
+		calls  []string // those that find nothing to return
+	}{
+		{"between commits", func(name string) *exec.Cmd { return peer(t, "idle", name) }, []string{"Next", "Frames"}},
+		{"in a commit", func(name string) *exec.Cmd { return roleCommand("half", name) },
+			[]string{"Next", "Frames", "ReadWait", "ReadCopyWait", "Read", "ReadCopy", "ReadInto"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := named(t, 64)
+			writer := start(t, test.writer(s.Name()))
+			eventually(t, "the commit", func() bool { return s.Version() != 0 })
+			eventually(t, "the writer waits", func() bool { return s.Writer() == WriterOther })
+			if err := s.Fill(nil, Uint8, 1); err != ErrWriterActive {
+				t.Errorf("writing beside another writer: %v, want ErrWriterActive", err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			after := s.Version() &^ 1
+			call := func(name string) error {
+				var err error
+				if wait := waits[name]; wait != nil {
+					_, err = wait(ctx, s, after)
+				} else {
+					_, err = reads[name](s)
+				}
+				return err
+			}
+			type result struct {
+				name string
+				err  error
+			}
+			results := make(chan result, len(test.calls))
+			for _, name := range test.calls {
+				go func() { results <- result{name, call(name)} }()
+			}
+			eventually(t, "a parked reader", func() bool { return load32(&s.mapping.header.waiters) != 0 })
+			time.Sleep(20 * time.Millisecond)
+			writer.kill(t)
+			start := time.Now()
+			for range test.calls {
+				if got := <-results; got.err != ErrWriterDied {
+					t.Errorf("%s: %v, want ErrWriterDied", got.name, got.err)
 				}
 			}
-		}
-		return
-	}
-	const size = 64 << 10
-	s := named(t, size)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*stressTime(t))
-	defer cancel()
-	readers := []*Segment{s, reopen(t, s), reopen(t, s), reopen(t, s, WithReadOnly())}
-	hostile := startRole(t, "scribble", s.Name())
-	var wg sync.WaitGroup
-	var calls, tensors atomic.Int64
-	for _, reader := range readers {
-		for name, read := range reads {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				for ctx.Err() == nil {
-					var got Tensor
-					var err error
-					short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
-					if wait := waits[name]; wait != nil {
-						got, err = wait(short, reader, 0)
-					} else {
-						got, err = read(reader)
-					}
-					cancel()
-					calls.Add(1)
-					if err != nil {
-						continue
-					}
-					tensors.Add(1)
-					sum := byte(0)
-					for _, b := range got.Data() { // all of it can be touched
-						sum += b
-					}
-					length := got.DType().Size()
-					for _, d := range got.Shape() {
-						length *= d
-					}
-					if len(got.Data()) > size || length != len(got.Data()) {
-						t.Errorf("%s: %v of %v with %d bytes (%d)", name, got.Shape(), got.DType(), len(got.Data()), sum)
-						return
-					}
+			t.Logf("known to all after %v", time.Since(start))
+			if s.Writer() != WriterDied {
+				t.Errorf("Writer is %v", s.Writer())
+			}
+			for _, name := range test.calls { // and at once for those that come later
+				if err := call(name); err != ErrWriterDied {
+					t.Errorf("%s, later: %v, want ErrWriterDied", name, err)
 				}
-			}()
-		}
-	}
-	wg.Add(1)
-	go func() { // a writer beside it
-		defer wg.Done()
-		for ctx.Err() == nil {
-			if err := s.Fill([]int{size}, Uint8, 3); err != nil {
-				t.Errorf("Fill: %v", err)
-				return
 			}
-			time.Sleep(50 * time.Microsecond)
-		}
-	}()
-	<-ctx.Done()
-	time.Sleep(10 * time.Millisecond)
-	hostile.kill(t)
-	// Readers that an odd sequence keeps waiting wait for a writer that is alive: it ends that with its next commit.
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	for {
-		select {
-		case <-done:
-			t.Logf("%d calls, %d tensors", calls.Load(), tensors.Load())
-			return
-		case <-time.After(10 * time.Millisecond):
-			if err := s.Fill(nil, Uint8, 1); err != nil {
-				t.Fatal(err)
+			before := s.Version()
+			if err := s.Fill([]int{2}, Uint8, 7); err != nil {
+				t.Fatalf("taking over: %v", err)
 			}
-		}
+			got, err := s.Next(ctx, before)
+			if err != nil || string(got.Data()) != "\a\a" || s.Writer() != WriterHere {
+				t.Errorf("after taking over: %v, %v, writer %v", got.Data(), err, s.Writer())
+			}
+		})
 	}
 }

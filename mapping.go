@@ -108,6 +108,16 @@ func (l *mappingLedger) collect() {
 	case <-done:
 	case <-time.After(time.Second): // cleanups of the program's own may block
 	}
+	// The marker may have been among the first.
+	for before := ^uint64(0); ; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		now := l.weight
+		l.mu.Unlock()
+		if now >= before {
+			break
+		}
+		before = now
+	}
 	l.mu.Lock()
 	l.weightLimit = max(leastWeight, 2*l.weight)
 	l.bytesLimit = max(leastBytes, 2*l.bytes)

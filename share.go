@@ -116,6 +116,10 @@ func OpenFile(f *os.File, opts ...Option) (*Segment, error) {
 	if controlErr := raw.Control(func(fd uintptr) { c, why, err = openFileCore(fd, o) }); controlErr != nil {
 		return nil, fmt.Errorf("judemap: opening the segment in %s: %w", f.Name(), controlErr)
 	}
+	if errors.Is(err, syscall.EACCES) && !o.readOnly {
+		return nil, fmt.Errorf("judemap: opening the segment in %s: the descriptor is not open for reading and writing; one for "+
+			"reading opens WithReadOnly: %w", f.Name(), err)
+	}
 	if err != nil {
 		return nil, openError(err, "the segment in "+f.Name(), why)
 	}

@@ -19,6 +19,7 @@
 #include <new>
 #include <vector>
 
+#include "memory.h"
 #include "share.h"
 #include "wait.h"
 
@@ -146,12 +147,15 @@ int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
 }
 
 int reserve(int descriptor, std::uint64_t bytes) noexcept {
-  // The kernel would first take all that is left, and then give it back.
+  // The kernel would first take all that is left, and then give it back. A memfd's file system has no bound: there it
+  // would take all that the machine has, and other processes with it.
   struct statvfs space;
   struct stat status;
-  if (fstatvfs(descriptor, &space) == 0 && fstat(descriptor, &status) == 0 && space.f_blocks != 0) {
+  if (fstatvfs(descriptor, &space) == 0 && fstat(descriptor, &status) == 0) {
     const auto has = static_cast<std::uint64_t>(status.st_blocks) * 512;
-    if (bytes > has && (bytes - has) / space.f_frsize > space.f_bavail) return ENOSPC;
+    const bool bounded = space.f_blocks != 0;
+    const std::uint64_t room = bounded ? std::uint64_t{space.f_bavail} * space.f_frsize : memory::physical();
+    if (bytes > has && bytes - has > room && (bounded || room != 0)) return ENOSPC;
   }
   // In pieces, each without interruption: kernels give up all that the call has reserved when a signal comes, and under
   // a profiler's timer a large reservation would never end.

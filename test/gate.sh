@@ -84,6 +84,17 @@ cross_go() { # the Go package and everything in it builds for the other platform
   done
 }
 
+bits32() { # everything is vetted for a 32-bit machine, and the package's tests pass on one
+  GOARCH=386 CGO_ENABLED=0 $go vet ./... || return 1
+  local program="$build/bits32"
+  if ! echo 'int main() { return 0; }' | ${CXX:-g++} -m32 -x c++ - -o "$program" 2>"$program.log" || ! "$program"; then
+    echo "SKIP: ${CXX:-g++} -m32 makes no program that runs here (Debian: apt-get install g++-multilib):"
+    head -3 "$program.log"
+    return 0
+  fi
+  GOARCH=386 CGO_ENABLED=1 $go test -count=1 -timeout 300s .
+}
+
 step gofmt nothing_from gofmt -l .
 step clang-format with_tools clang_format
 step vet $go vet ./...
@@ -92,7 +103,9 @@ step staticcheck $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -race ./...
-step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|Hostile' .
+step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|ViewUnderLoad' .
+step "a minute of each hostile peer" env JUDEMAP_HOSTILE=60s $go test -count=1 -v -run 'Hostile' .
+step "200,000 forgotten segments" env JUDEMAP_FORGOTTEN=200000 $go test -count=1 -v -run '^TestForgotten$' .
 step NumPy with_tools numpy
 step "float vectors" with_tools float_vectors
 step demo make --no-print-directory run
@@ -101,9 +114,11 @@ step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^Tes
 step "model" model/check_model.sh
 step fuzz fuzz
 step "Go mutants" test/mutants_go.sh
+step "C++ mutants" test/mutants_cpp.sh
 step "C++ core" test/core.sh
 step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go
+step "32-bit" bits32
 
 echo
 [ $failed -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"

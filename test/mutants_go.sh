@@ -1,82 +1,122 @@
 #!/usr/bin/env bash
-# Breaks the Go package in one way at a time, in a copy, and requires that the tests notice: a test that can't fail
-# proves nothing. An argument picks the mutants with that word in their names.
-set -euo pipefail
+# Mutants of the Go package, and of the core as the package's tests see it; test/mutants.sh says what those are, and which
+# are run.
+set -uo pipefail
 cd "$(dirname "$0")/.."
+source test/mutants.sh
 go=${GO:-go}
-work=$(mktemp -d)
-trap 'test/sweep.sh; rm -rf "$work"' EXIT
-only=${1:-}
-passed=0 failed=0
 
-mutant() { # mutant NAME FILE OLD NEW TESTS: OLD is whole lines of FILE, without the first one's indentation
-  local name=$1 file=$2 old=$3 new=$4 tests=$5 copy="$work/copy" out
-  [[ $name == *"$only"* ]] || return 0
-  rm -rf "$copy"
-  mkdir "$copy"
+copy_sources() { # what the package and its tests are made of
   git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.h' go.mod go.sum testdata |
-    xargs -0 cp --parents -t "$copy"
-  OLD=$old NEW=$new perl -0pi -e 's/^(\s*)\Q$ENV{OLD}\E$/$1$ENV{NEW}/m or die "no such line\n"' "$copy/$file"
-  if out=$(cd "$copy" && JUDEMAP_STRESS=1s $go test -vet=off -count=1 -timeout 20s -run "$tests" . 2>&1); then
-    failed=$((failed + 1))
-    echo "mutant $name: SURVIVED $tests"
-  elif grep -q -E 'build failed|setup failed' <<<"$out"; then
-    failed=$((failed + 1))
-    echo "mutant $name: does not build"
-    echo "$out"
-  else
-    passed=$((passed + 1))
-    echo "mutant $name: caught: $(grep -m1 -E '_test.go:[0-9]+:|^panic|^fatal|timed out' <<<"$out" | sed 's/^ *//')"
-  fi
+    xargs -0 cp --parents -t "$1"
 }
 
-mutant "a view without the second look at sequence" judemap.go \
-  'if loadSequence(h) != version {' 'if false {' TestStress
-mutant "Valid always true" judemap.go \
-  'valid := loadSequence(t.mapping.header) == t.version' 'valid := true' TestStress
+try() { # try TESTS FOLDER
+  local out
+  # A test that hangs is caught too: the go command ends it.
+  if out=$(cd "$2" && JUDEMAP_STRESS=1s $go test -vet=off -count=1 -timeout 40s -run "$1" . 2>&1); then
+    echo "SURVIVED $1"
+    return 1
+  fi
+  if grep -q -E 'build failed|setup failed' <<<"$out"; then
+    echo "$out"
+    echo "does not build"
+    return 1
+  fi
+  echo "caught: $(grep -m1 -E '_test.go:[0-9]+:|^panic|^fatal|timed out' <<<"$out" | sed 's/^ *//' | cut -c1-140)"
+}
+
+mutant() { # mutant NAME FILE OLD NEW TESTS: OLD is text of FILE from the beginning of a line on
+  in_background "$1" "$2" "$3" "$4" try "$5"
+}
+
+# What a reader sees is whole.
+mutant "a view without the second look at sequence" read.go \
+  'if load64(&h.sequence) != version {' 'if false {' TestStress
+mutant "Valid always true" tensor.go \
+  'valid := load64(&t.mapping.header.sequence) == t.version' 'valid := true' TestStress
 mutant "a copy without the second look at sequence" include/judemap/seqlock.h \
   'if (header.sequence.load(std::memory_order_relaxed) != before) return Attempt::kTorn;' '' TestStress
-mutant "a commit that wakes nobody" judemap.go \
-  's.waiters.wake()' '' TestNoLostWake
+mutant "View takes what it saw for whole" read.go 'if t.Valid() {' 'if true {' 'TestView|TestStress'
+mutant "a header is trusted" csrc/protocol.cc \
+  'if (metadata.none()) return nullptr;' 'return nullptr;' 'TestHeaders|FuzzHeader'
+mutant "Go takes a dimension of 2^63" read.go \
+  'bytes, overflow = lo, overflow|hi|n>>(bits.UintSize-1)' 'bytes, overflow = lo, overflow|hi' TestHeaders
+mutant "a copy may take any memory" read.go 'if t.length > s.maxBytes {' 'if false {' TestMaxBytes
+
+# Writing, and its end.
+mutant "an update that fails is committed" judemap.go 'filled := false' 'filled := true' 'TestUpdateGivesUp|TestNoLock'
+mutant "a panic leaves the lock held" judemap.go \
+  $'defer s.unlockWriting()\n\tdata, err := s.mapping.core.begin(shape, dtype)' \
+  $'data, err := s.mapping.core.begin(shape, dtype)' 'TestNoLockStaysHeld|TestUpdateGivesUp'
+mutant "cgo looks behind the data" judemap_cgo.go \
+  'static jm_status go_write(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const uint8_t* data,' \
+  'static jm_status go_write(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,' \
+  TestSlicesBesidePointers
+mutant "Close gives nothing back before it returns" judemap.go \
+  $'s.waiters.wake()\n\t\ts.finish()' $'s.waiters.wake()\n\t\tgo s.finish()' 'TestEndOfMain|TestHandOver'
+mutant "a write that outlives Close gives nothing back" judemap.go \
+  $'if !s.open.Load() {\n\t\ts.finish()' $'if false {\n\t\ts.finish()' 'TestCloseDuringUpdate|TestCloseBesideWriters'
+mutant "the lock is given back by closing" csrc/share_linux.cc \
+  'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' TestHandOverBesideChildren
+mutant "closed memory is not kept" csrc/protocol.cc \
+  'return memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_); return 0;' 'TestCloseUnderLoad|TestAfterClose'
+mutant "readers get no turn" read.go 'if wait = time.Until(turn); wait <= 0 {' 'if wait = time.Until(turn); false {' \
+  'TestReadersFinish|TestReadCopyContext'
+mutant "forgotten segments bring about no collection" mapping.go \
+  'func (l *mappingLedger) full() bool {' 'func (l *mappingLedger) full() bool { return false; }; func (l *mappingLedger) never() bool {' \
+  TestForgotten
+
+# Waiting.
+mutant "a commit that wakes nobody" judemap.go $'s.letGo()\n\ts.waiters.wake()' 's.letGo()' TestNoLostWake
 mutant "no second look before parking" wait.go \
-  'if loadSequence(h) == seen && !s.closed.Load() {' '{' TestNoLostWake
-mutant "the drainer wakes nobody" wait.go \
-  'w.wake()' '_ = w' TestWaitAcrossProcesses
-mutant "a group that ends stays watched" wait.go \
-  'unwatch(token)' '_ = token' TestParkerStops
-mutant "a dead writer goes unnoticed" csrc/parker.cc \
-  'if (segment.version() != watch.seen || segment.writer_died()) {' 'if (segment.version() != watch.seen) {' TestWriterDies
-mutant "a live writer counts as dead" csrc/segment.cc \
-  'if (share::writer_locked(descriptor_, &locked) != 0 || locked) return JM_WRITER_OTHER;' '' TestProcesses
-mutant "no lock between writers" csrc/segment.cc \
-  'if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;' '' TestWriterDies
-mutant "the next writer repairs nothing" csrc/segment.cc \
-  'if (version() & 1) {' 'if (false) {' TestKill
-mutant "a commit wakes no other process" csrc/segment.cc \
-  'if (wait::wake_all(&header_->sequence, shared_) || waiters != absent_) {' 'if (waiters != absent_) {' TestWakesAtOnce
-mutant "checked and used are loaded apart" judemap.go \
-  $'t.set(&m)\n\ts.view(t, m.byteLength)' $'t.set(&m)\n\ts.view(t, load64(&h.byte_length))' TestHostilePeer
-mutant "dead readers stay counted" csrc/segment.cc \
+  'case s.sequence() != seen || !s.open.Load():' 'case false:' TestNoLostWake
+mutant "the drainer wakes nobody" wait.go 'waiters.wake()' '_ = waiters' 'TestWait|TestParker'
+mutant "a leader wakes nobody" wait.go 'close(w.end())' 'w.end()' 'TestWait|TestManyParked'
+mutant "a leader that leaves leaves nobody in its place" wait.go \
+  'if token, err := s.watch(seen); err == nil {' 'if token, err := uint64(0), error(nil); err == nil {' 'TestLeaderLeaves'
+mutant "a commit wakes no other process" csrc/protocol.cc \
+  'const bool woken = wait::wake_all(&header_->sequence, shared_);' 'const bool woken = true;' TestWakesAtOnce
+mutant "every commit makes a system call" csrc/protocol.cc \
+  'if (waiters == 0) return false;' '' TestCommitsWithoutSystemCalls
+mutant "one processor is given to a thread that blocks" wait.go \
+  'if threadsParked.Add(1) <= mostThreadsParked && runtime.GOMAXPROCS(0) > 1 {' \
+  'if threadsParked.Add(1) <= mostThreadsParked {' TestOneProcessor
+mutant "dead readers stay counted" csrc/protocol.cc \
   'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' TestDeadReadersAreForgotten
-mutant "a block is taken on trust" csrc/segment.cc \
-  'if (asked == 0 || asked > capacity) reason = "its capacity is larger than its file, or 0";' '' TestOpenChecks
-mutant "sealed against nothing" csrc/share_linux.cc \
-  'fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {' 'false) {' TestSealed
+
+# Other processes.
+mutant "a dead writer goes unnoticed" csrc/protocol.cc \
+  'const bool dead = writer() == JM_WRITER_DIED;' 'const bool dead = false;' TestWriterDies
+mutant "a live writer counts as dead" csrc/protocol.cc \
+  'if (share::writer_locked(descriptor_.load(std::memory_order_relaxed), &locked) != 0 || locked) {' 'if (false) {' TestProcesses
+mutant "no lock between writers" csrc/protocol.cc \
+  'if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;' '' TestWriterDies
+mutant "the next writer repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' TestKill
+mutant "a writer beside foreign ones dies unnoticed" csrc/protocol.cc 'if (!flagged()) return false;' 'return false;' \
+  TestForeignWriterDies
+mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
+  'struct flock lock = lock_of(F_RDLCK);' 'struct flock lock = lock_of(F_WRLCK);' 'TestLockedByReader|TestHostileLocks'
+mutant "List opens what this process has open" csrc/share_linux.cc 'is_own = true;' 'continue;' TestListKeepsLocks
+mutant "a file with holes is mapped" csrc/protocol.cc \
+  'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' 'TestFullSharedMemory|TestHugeSparse'
+mutant "a memfd that anybody may open" csrc/share_linux.cc \
+  'if (fchmod(file, 0600) != 0 || ftruncate' 'if (ftruncate' TestHandedOver
+mutant "not sealed against writing" csrc/share_linux.cc \
+  'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
+  'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' TestHandedOver
+mutant "a descriptor is opened anew" csrc/protocol.cc \
+  'if (const int error = share::duplicate(descriptor, writable, &own)) return status_of(error);' \
+  'if (const int error = share::reopen(descriptor, writable, &own)) return status_of(error);' TestHandedOver
 mutant "a segment's descriptor survives exec" csrc/share_linux.cc \
   'int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
   'int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
-mutant "every commit makes a system call" csrc/segment.cc \
-  'if (waiters == 0) return;' '' TestCommitsWithoutSystemCalls
-mutant "closed memory is not kept" csrc/segment.cc \
-  'error = memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_);' 'TestCloseUnderLoad|TestAfterClose'
-mutant "closed memory is written to" csrc/segment.cc \
-  'if (retired_.load(std::memory_order_relaxed)) {' 'if (false) {' 'TestCloseUnderLoad'
-mutant "an update that fails is committed" judemap.go \
-  'filled := false' 'filled := true' TestUpdateGivesUp
-mutant "a header is trusted" judemap.go \
-  'if err := m.check(s.capacity); err != nil {' 'if err := error(nil); err != nil {' FuzzHeader
-mutant "readers do not wait for their turn" judemap.go \
-  $'s.writing.Lock()\n\terr := attempt()\n\ts.writing.Unlock()' 'err := attempt()' TestReadersFinish
+mutant "a poll may take any time" csrc/protocol.cc \
+  'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
+  'poll_.store(nanoseconds, std::memory_order_relaxed);' TestPollIntervals
+mutant "an option without effect is no error" option.go \
+  'if opt.apply != nil && opt.calls&call == 0 {' 'if false {' TestOptionsAndCalls
+mutant "OpenOrCreate takes what is too small" share.go \
+  'if s.capacity < capacity || capacity <= 0 {' 'if false {' TestOpenOrCreate
 
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+finish

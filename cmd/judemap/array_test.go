@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,5 +71,61 @@ func TestEmptyAndDead(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("watch does not say %q:\n%s", want, &out)
 		}
+	}
+}
+
+// A copy is not waited for longer than it may take, and a picture that was shown stays meanwhile.
+func TestCopyTensor(t *testing.T) {
+	name := segmentName(t)
+	writer, err := judemap.Create(name, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	s, err := openToRead(name, judemap.WithMaxBytes(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := copyTensor(t.Context(), s, time.Minute); !errors.Is(err, judemap.ErrEmpty) {
+		t.Errorf("an empty segment: %v", err)
+	}
+	if err := writer.Fill([]int{2, 2}, judemap.Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := copyTensor(t.Context(), s, time.Minute); err != nil || !bytes.Equal(got.Data(), []byte{1, 1, 1, 1}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	w := watcher{segment: s, display: newDisplay(io.Discard, func() {})}
+	w.takePicture(t.Context())
+	if len(w.picture) != 1 {
+		t.Errorf("the picture is %q", w.picture)
+	}
+	if err := writer.Update([]int{2, 2}, judemap.Uint8, func([]byte) error { // a commit that does not end
+		if _, err := copyTensor(t.Context(), s, 20*time.Millisecond); !errors.Is(err, errNoTime) || !strings.Contains(err.Error(), name) {
+			t.Errorf("while it is written: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := copyTensor(ctx, s, time.Minute); err != context.Canceled {
+			t.Errorf("interrupted: %v", err)
+		}
+		w.takePicture(t.Context())
+		if len(w.picture) != 1 {
+			t.Errorf("the picture is %q", w.picture)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Fill([]int{1, 5}, judemap.Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := copyTensor(t.Context(), s, time.Minute); err == nil || !strings.Contains(err.Error(), "5 bytes, and a copy 4 at most; see --max-bytes") {
+		t.Errorf("a tensor that is too large: %v", err)
+	}
+	w.takePicture(t.Context())
+	if w.picture != nil {
+		t.Errorf("the picture is %q", w.picture)
 	}
 }

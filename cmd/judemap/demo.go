@@ -318,7 +318,7 @@ func (d *demo) startProducer(ctx context.Context, p *phase, crew *crew) error {
 func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 	producer := crew.producer
 	// While a commit is in progress, if one can be caught: what it leaves behind is the hardest for the others.
-	for caught := now() + 2*time.Millisecond; d.segment.Version()&1 == 0 && now() < caught; {
+	for caught := now() + 2*time.Millisecond; !inCommit(d.segment.Version()) && now() < caught; {
 	}
 	death := &death{at: now(), noticed: map[*worker]time.Duration{}, resumed: map[*worker]time.Duration{}}
 	producer.killed = true
@@ -329,7 +329,7 @@ func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 		return err
 	}
 	when := "between two commits"
-	if death.midCommit = d.segment.Version()&1 != 0; death.midCommit {
+	if death.midCommit = inCommit(d.segment.Version()); death.midCommit {
 		when = "in the middle of a commit"
 	}
 	longest := time.Duration(0)
@@ -462,7 +462,7 @@ func (d *demo) stop(workers ...*worker) error {
 // measure brings up to date what is known without the workers.
 func (p *phase) measure(s *judemap.Segment) {
 	p.length = now() - p.begin
-	p.commits = (s.Version() - p.version) / 2
+	p.commits = commitsOf(s.Version()) - commitsOf(p.version)
 }
 
 func (p *phase) end(s *judemap.Segment) {

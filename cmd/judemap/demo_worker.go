@@ -52,7 +52,7 @@ func produce(ctx context.Context, s *judemap.Segment, film []byte, fps float64, 
 	if err := send(report{Ready: true}); err != nil {
 		return err
 	}
-	number := s.Version() / 2 // the last commit's, also if a producer before this one died in the middle of the next
+	number := commitsOf(s.Version()) // the last commit's, also if a producer before this one died in the middle of the next
 	for due := now(); ctx.Err() == nil; {
 		if fps > 0 {
 			// A producer that fell behind, since the machine was busy, does not hurry to catch up.
@@ -77,7 +77,7 @@ func consume(ctx context.Context, s *judemap.Segment, film []byte, send func(rep
 	if err := send(report{Ready: true}); err != nil {
 		return err
 	}
-	c := consumer{film: film, send: send, version: s.Version() &^ 1}
+	c := consumer{film: film, send: send, version: lastCommitted(s.Version())}
 	c.reset()
 	for ctx.Err() == nil {
 		frame, err := s.Next(ctx, c.version)
@@ -115,7 +115,7 @@ func (c *consumer) take(frame *judemap.Tensor, at time.Duration) error {
 
 	n := &c.pending.Counts
 	n.Views++
-	n.Missed += int(frame.Version()-c.version)/2 - 1
+	n.Missed += int(commitsOf(frame.Version())-commitsOf(c.version)) - 1
 	switch {
 	case !valid:
 		n.Overwritten++
@@ -165,9 +165,9 @@ func (c *consumer) mourn(ctx context.Context, at time.Duration) error {
 func (c *consumer) finish(s *judemap.Segment) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	frame, err := s.ReadCopyWait(ctx)
+	frame, err := s.ReadCopy(ctx)
 	if err != nil {
-		return c.flush() // no frame was ever committed, or the producer died and no other came
+		return c.flush() // no frame was ever committed, or the producer died in a commit and no other came
 	}
 	if _, intact := isIntact(frame.Data(), c.film); !intact {
 		c.pending.Counts.Torn++

@@ -6,17 +6,19 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
 )
 
 func newExportCommand() *cobra.Command {
-	return &cobra.Command{
+	var open func(name string) (*judemap.Segment, error)
+	cmd := &cobra.Command{
 		Use:   "export NAME FILE.npy|FILE.png",
 		Short: "Write a segment's tensor to a file",
 		Long: `Write a segment's tensor to a file: for NumPy (.npy), or as a picture (.png).
 
 Pictures are tensors [H W], [H W C] or [C H W], or a batch of one of those, with 1 (grey), 3 (RGB) or 4 (RGB and alpha)
-channels, of uint8, bool, or floats from 0 to 1.
+channels, of uint8 or bool, or of float16, bfloat16, float32 or float64 from 0 to 1.
 
 A file of that name is replaced once the new one is complete, and keeps its permissions. Symbolic links are followed;
 pipes and devices are written as they are.`,
@@ -30,12 +32,12 @@ pipes and devices are written as they are.`,
 			if err != nil {
 				return err
 			}
-			s, err := openToRead(name)
+			s, err := open(name)
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			t, err := copyTensor(cmd.Context(), s)
+			t, err := copyTensor(cmd.Context(), s, copyTimeout)
 			if err != nil {
 				return err
 			}
@@ -50,6 +52,8 @@ pipes and devices are written as they are.`,
 			return writeFile(cmd.Context(), path, func(w io.Writer) error { return png.Encode(w, picture) })
 		}),
 	}
+	open = addMaxBytesFlag(cmd)
+	return cmd
 }
 
 type format int

@@ -32,18 +32,19 @@ func TestExportFails(t *testing.T) {
 	}
 	before := folderOf(t, dir)
 	for _, test := range []struct {
-		name, file string
-		shape      []int
-		want       string
+		name, file, flags string
+		shape             []int
+		want              string
 	}{
-		{"empty", "out.npy", []int{0, 3}, "empty"},
-		{"no picture", "out.png", []int{0, 3}, "no picture"},
-		{"no folder", "missing/out.npy", []int{3}, "missing"},
+		{"too large", "out.npy", "--max-bytes 2", []int{3}, "the tensor has 3 bytes, and a copy 2 at most; see --max-bytes\n"},
+		{"no picture", "out.png", "", []int{0, 3}, "no picture"},
+		{"no folder", "missing/out.npy", "", []int{3}, "missing"},
 	} {
 		if err := s.Fill(test.shape, judemap.Uint8, 1); err != nil {
 			t.Fatal(err)
 		}
-		r := judemapCommand(t, "export", name, filepath.Join(dir, test.file))
+		args := append([]string{"export", name, filepath.Join(dir, test.file)}, strings.Fields(test.flags)...)
+		r := judemapCommand(t, args...)
 		if r.status != 1 || !strings.Contains(r.err, test.want) {
 			t.Errorf("%s: status %d, %q, want %q", test.name, r.status, r.err, test.want)
 		}
@@ -51,6 +52,7 @@ func TestExportFails(t *testing.T) {
 	if diff := cmp.Diff(before, folderOf(t, dir)); diff != "" {
 		t.Error(diff)
 	}
+	mustRun(t, "export", name, filepath.Join(dir, "fits.npy"), "--max-bytes", "3")
 }
 
 // So does one that is interrupted.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/judemap/judemap"
 )
@@ -120,8 +121,17 @@ func segmentName(t *testing.T) string {
 	return name
 }
 
-var dtypes = []judemap.DType{judemap.Float32, judemap.Float64, judemap.Int32, judemap.Int64, judemap.Uint8, judemap.Int8,
-	judemap.Uint16, judemap.Int16, judemap.Bool}
+var dtypes = func() (all []judemap.DType) {
+	for d := judemap.DType(0); d.Size() != 0; d++ {
+		all = append(all, d)
+	}
+	return all
+}()
+
+// bytesOf returns the bytes of elements, in place.
+func bytesOf[T judemap.Element](values []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*judemap.DTypeOf[T]().Size())
+}
 
 // sample returns an array of that type and shape: 0, 1, 0, 1, … in the lowest byte of each element.
 func sample(dtype judemap.DType, shape ...int) array {

@@ -12,18 +12,20 @@ import (
 	"text/tabwriter"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/layout"
 	"github.com/spf13/cobra"
 )
 
 func newInspectCommand() *cobra.Command {
-	return &cobra.Command{
+	var open func(name string) (*judemap.Segment, error)
+	cmd := &cobra.Command{
 		Use:               "inspect NAME",
 		Short:             "Show a segment's header, field by field, and what numbers its tensor has",
 		Example:           "  judemap inspect camera",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			s, err := openToRead(args[0])
+			s, err := open(args[0])
 			if err != nil {
 				return err
 			}
@@ -31,6 +33,8 @@ func newInspectCommand() *cobra.Command {
 			return inspect(cmd.Context(), cmd.OutOrStdout(), s)
 		}),
 	}
+	open = addMaxBytesFlag(cmd)
+	return cmd
 }
 
 func inspect(ctx context.Context, out io.Writer, s *judemap.Segment) error {
@@ -57,7 +61,7 @@ func inspect(ctx context.Context, out io.Writer, s *judemap.Segment) error {
 	w.Flush()
 	fmt.Fprintln(out)
 
-	t, err := copyTensor(ctx, s)
+	t, err := copyTensor(ctx, s, copyTimeout)
 	if errors.Is(err, judemap.ErrEmpty) {
 		fmt.Fprintln(out, "It holds no tensor.")
 		return nil
@@ -85,44 +89,49 @@ func explain(header []byte) []field {
 	u32 := func(offset int) uint32 { return binary.LittleEndian.Uint32(header[offset:]) }
 	u64 := func(offset int) uint64 { return binary.LittleEndian.Uint64(header[offset:]) }
 
-	sequence := u64(0)
+	sequence := u64(layout.Sequence)
 	state := "stable"
 	switch {
 	case sequence == 0:
 		state = "nothing was ever written"
-	case sequence&1 != 0:
+	case inCommit(sequence):
 		state = "a commit is in progress, or its writer died in it"
 	}
-	ndim, dtype := u32(64), judemap.DType(u32(68))
+	ndim, dtype := u32(layout.NDim), judemap.DType(u32(layout.DType))
+	kind := "no element type that is known"
+	if size := dtype.Size(); size != 0 {
+		kind = fmt.Sprintf("%v; bytes of an element: %d", dtype, size)
+	}
 	dims := make([]string, 0, judemap.MaxDims)
 	for i := range min(ndim, judemap.MaxDims) {
-		dims = append(dims, fmt.Sprint(u64(72+8*int(i))))
+		dims = append(dims, fmt.Sprint(u64(layout.Shape+8*int(i))))
 	}
 	elements := "elements in each dimension"
 	if ndim == 0 {
 		elements = "no dimensions: one element, if there is a tensor"
 	}
 	magic := "none: a plain segment, as the Node addon makes them"
-	if u32(192) == 0x314D554A {
-		magic = `"JUM1": the fields below are in use`
+	if u32(layout.Magic) == layout.MagicValue {
+		magic = fmt.Sprintf("%q: the fields below are in use", header[layout.Magic:][:4])
 	}
+	flags := u32(layout.Flags)
 	wakes := "some writer wakes nobody, so parked readers poll"
-	if u32(196)&1 != 0 {
+	if flags&layout.FlagWritersWake != 0 {
 		wakes = "every writer wakes parked readers"
 	}
-	if u32(196)&2 != 0 {
+	if flags&layout.FlagWriterAttached != 0 {
 		wakes += "; a writer has not closed the segment yet, or died"
 	}
 	return []field{
-		{0, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits begun: %d; %s", (sequence+1)/2, state)},
-		{64, "ndim", fmt.Sprint(ndim), fmt.Sprintf("dimensions, of at most %d", judemap.MaxDims)},
-		{68, "dtype", fmt.Sprint(uint32(dtype)), fmt.Sprintf("%v; bytes of an element: %d", dtype, dtype.Size())},
-		{72, "shape", "[" + strings.Join(dims, " ") + "]", elements},
-		{136, "byte_length", fmt.Sprint(u64(136)), "bytes of tensor"},
-		{192, "magic", fmt.Sprintf("0x%08X", u32(192)), magic},
-		{196, "flags", fmt.Sprintf("0x%X", u32(196)), wakes},
-		{200, "waiters", fmt.Sprint(u32(200)), "parked readers, in all processes"},
-		{208, "capacity", fmt.Sprint(u64(208)), "bytes of tensor that there is room for"},
+		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", commitsOf(sequence), state)},
+		{layout.NDim, "ndim", fmt.Sprint(ndim), fmt.Sprintf("dimensions, of at most %d", judemap.MaxDims)},
+		{layout.DType, "dtype", fmt.Sprint(uint32(dtype)), kind},
+		{layout.Shape, "shape", "[" + strings.Join(dims, " ") + "]", elements},
+		{layout.ByteLength, "byte_length", fmt.Sprint(u64(layout.ByteLength)), "bytes of tensor"},
+		{layout.Magic, "magic", fmt.Sprintf("0x%08X", u32(layout.Magic)), magic},
+		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), wakes},
+		{layout.Waiters, "waiters", fmt.Sprint(u32(layout.Waiters)), "parked readers, in all processes"},
+		{layout.Capacity, "capacity", fmt.Sprint(u64(layout.Capacity)), "bytes of tensor that there is room for"},
 	}
 }
 
@@ -171,11 +180,7 @@ func summarize(t *judemap.Tensor) (summary, error) {
 		return summarizeFloats(judemap.Slice[judemap.F8E5M2](t))
 	case judemap.Complex64: // complex numbers have no order, and so no least one
 		numbers, err := judemap.Slice[complex64](t)
-		magnitudes := make([]float64, len(numbers))
-		for i, c := range numbers {
-			magnitudes[i] = cmplx.Abs(complex128(c))
-		}
-		s, err := summarizeSlice(magnitudes, err)
+		s, err := summarizeAs(numbers, err, func(c complex64) float64 { return cmplx.Abs(complex128(c)) })
 		s.of = "magnitudes"
 		return s, err
 	}
@@ -184,19 +189,24 @@ func summarize(t *judemap.Tensor) (summary, error) {
 
 // summarizeFloats is summarizeSlice for the small floats.
 func summarizeFloats[T interface{ Float32() float32 }](values []T, err error) (summary, error) {
-	floats := make([]float32, len(values))
-	for i, v := range values {
-		floats[i] = v.Float32()
-	}
-	return summarizeSlice(floats, err)
+	return summarizeAs(values, err, T.Float32)
 }
 
-func summarizeSlice[T float32 | float64 | int32 | int64 | uint32 | uint64 | uint8 | int8 | uint16 | int16](values []T,
-	err error) (summary, error) {
-	s := summary{elements: len(values)}
+type number interface {
+	float32 | float64 | int32 | int64 | uint32 | uint64 | uint8 | int8 | uint16 | int16
+}
+
+func summarizeSlice[T number](values []T, err error) (summary, error) {
+	return summarizeAs(values, err, func(v T) T { return v })
+}
+
+// summarizeAs summarizes the numbers that elements stand for, unless there is an error already.
+func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summary, error) {
+	s := summary{elements: len(elements)}
 	var lowest, highest T
 	numbers := 0
-	for _, v := range values {
+	for _, e := range elements {
+		v := as(e)
 		switch f := float64(v); {
 		case math.IsNaN(f):
 			s.nan++
@@ -218,8 +228,8 @@ func summarizeSlice[T float32 | float64 | int32 | int64 | uint32 | uint64 | uint
 	s.histogram = make([]int, histogramBins)
 	// Halves, because the distance between two numbers may be more than a float64 can hold.
 	width := s.high/2 - s.low/2
-	for _, v := range values {
-		f := float64(v)
+	for _, e := range elements {
+		f := float64(as(e))
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			continue
 		}

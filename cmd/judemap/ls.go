@@ -13,9 +13,11 @@ import (
 
 func newLsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "ls",
-		Short:   "List the segments on this machine",
-		Long:    "List the segments on this machine that may be read. Those of the Node addon bear no mark by which to know them.",
+		Use:   "ls",
+		Short: "List the segments on this machine",
+		Long: `List the segments on this machine that may be read. Those of the Node addon bear no mark by which to know them.
+
+In place of its shape stands why a segment has none to show, or can't be opened.`,
 		Example: "  judemap ls",
 		Args:    cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -40,6 +42,8 @@ func listSegment(w io.Writer, name string) error {
 		return nil // gone since it was listed
 	}
 	if err != nil {
+		why, err := cannotOpen(err)
+		fmt.Fprintf(w, "%s\t-\t%s\t-\t-\t-\t-\n", nameText(name), why)
 		return err
 	}
 	defer s.CloseWait() // waits, so that the mappings of hundreds of segments don't pile up
@@ -47,4 +51,17 @@ func listSegment(w io.Writer, name string) error {
 	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%v\n", nameText(name), l.dtype, l.shape, s.Version(), l.bytes, s.ByteCapacity(),
 		s.Writer())
 	return nil
+}
+
+// cannotOpen says in a word why a segment can't be opened, and returns the error if the reason is not the segment's own.
+func cannotOpen(err error) (why string, rest error) {
+	switch {
+	case errors.Is(err, judemap.ErrCorrupt): // also a file with holes, which its owner has not reserved memory for
+		return "corrupt", nil
+	case errors.Is(err, judemap.ErrCapacity):
+		return "too large", nil
+	case errors.Is(err, fs.ErrPermission):
+		return "not permitted", nil
+	}
+	return "not opened", err
 }

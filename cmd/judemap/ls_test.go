@@ -40,6 +40,15 @@ func TestLs(t *testing.T) {
 	defer judemap.Remove(odd)
 	want = append(want, fmt.Sprintf("%q", odd))
 
+	// With holes it could fault whoever maps it without the right to write.
+	holes := base + "-y"
+	create(holes)
+	if err := os.Truncate(filepath.Join(sharedMemory, holes), 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	defer judemap.Remove(holes)
+	want = append(want, holes+" - corrupt - - - -")
+
 	path := func(kind string) string { return filepath.Join(sharedMemory, base+"-no-"+kind) }
 	for _, kind := range []string{"text", "zeros", "empty", "link", "fifo", "folder"} {
 		defer os.Remove(path(kind))

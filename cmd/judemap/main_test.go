@@ -63,6 +63,8 @@ func TestErrors(t *testing.T) {
 		{"put a.txt b", 2, `"a.txt"`},
 		{"put a.npy b --capacity 0", 2, "--capacity is 0"},
 		{"put a.npy b --capacity x", 2, `"x"`},
+		{"export a b.npy --max-bytes 0", 2, "--max-bytes is 0"},
+		{"inspect a --max-bytes x", 2, `"x"`},
 		{"rm", 2, "requires at least 1 arg"},
 
 		{"inspect " + missing, 1, missing},

@@ -94,6 +94,9 @@ func readNPY(file []byte) (a array, err error) {
 		return array{}, err
 	}
 	a.shape = r.Header.Descr.Shape
+	if len(a.shape) > judemap.MaxDims {
+		return array{}, fmt.Errorf("it has %d dimensions, and a tensor %d at most", len(a.shape), judemap.MaxDims)
+	}
 	size, overflow := uint64(a.dtype.Size()), uint64(0)
 	for _, n := range a.shape {
 		if n < 0 {

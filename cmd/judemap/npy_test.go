@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,15 +13,15 @@ import (
 	"github.com/judemap/judemap"
 )
 
-// python returns a Python that has NumPy: $PYTHON, or python3.
+// python returns a Python that has NumPy and ml_dtypes: $PYTHON, or python3.
 func python(t *testing.T) string {
 	t.Helper()
 	name := os.Getenv("PYTHON")
 	if name == "" {
 		name = "python3"
 	}
-	if err := exec.Command(name, "-c", "import numpy").Run(); err != nil {
-		t.Skipf("SKIP: %s has no NumPy (%v); set PYTHON to one that has", name, err)
+	if err := exec.Command(name, "-c", "import numpy, ml_dtypes").Run(); err != nil {
+		t.Skipf("SKIP: %s has no NumPy and ml_dtypes (%v); set PYTHON to one that has", name, err)
 	}
 	return name
 }
@@ -41,16 +40,27 @@ func TestNumPy(t *testing.T) {
 		}
 		return strings.Fields(string(out))
 	}
+	var names []string
+	for _, dtype := range dtypes {
+		names = append(names, dtype.String())
+	}
 	saved := runPython(`
-import numpy as np
-for dtype in 'float32 float64 int32 int64 uint8 int8 uint16 int16 bool'.split():
+import numpy as np, ml_dtypes
+def save(name, a):
+    if a.dtype.type is ml_dtypes.float8_e4m3fn: # numpy.save would not say which type of one byte it is
+        with open(name, 'wb') as file:
+            np.lib.format.write_array_header_1_0(file, {'descr': 'float8_e4m3fn', 'fortran_order': not a.flags.c_contiguous, 'shape': a.shape})
+            file.write(a.tobytes('A'))
+    else:
+        np.save(name, a)
+for dtype in '` + strings.Join(names, " ") + `'.split():
     counted = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    for shape, a in dict(scalar=np.array(1, dtype), row=(np.arange(5) - 2).astype(dtype),
+    for shape, a in dict(scalar=np.array(1, dtype), row=(np.arange(5) - 2).astype(dtype), empty=np.zeros((2, 0), dtype),
                          cube=counted, big_endian=counted.astype(np.dtype(dtype).newbyteorder('>')), fortran=np.asfortranarray(counted), transposed=counted.T).items():
         print(f'{dtype}-{shape}')
-        np.save(f'{dtype}-{shape}.npy', a)
+        save(f'{dtype}-{shape}.npy', a)
 `)
-	if len(saved) != 9*6 {
+	if len(saved) != len(dtypes)*7 {
 		t.Fatalf("NumPy saved %v", saved)
 	}
 	for _, array := range saved {
@@ -59,10 +69,18 @@ for dtype in 'float32 float64 int32 int64 uint8 int8 uint16 int16 bool'.split():
 		mustRun(t, "export", name, filepath.Join(dir, array+".out.npy"))
 	}
 	differ := runPython(`
-import numpy as np, glob
+import numpy as np, ml_dtypes, glob
 for name in glob.glob('*.out.npy'):
-    a, b = np.load(name.replace('.out', '')), np.load(name)
-    if a.dtype.newbyteorder('<') != b.dtype or a.shape != b.shape or not (a == b).all():
+    dtype = np.dtype(name.split('-')[0])
+    b = np.load(name)
+    if dtype.name in ('bfloat16', 'float8_e5m2'): # numpy.load takes what numpy.save makes of these for something else
+        with open(name.replace('.out', ''), 'rb') as file:
+            fields = eval(file.read(128)[10:])
+            a = np.frombuffer(file.read(), dtype.newbyteorder(fields['descr'][0]))
+            a = a.reshape(fields['shape'], order='F' if fields['fortran_order'] else 'C')
+    else:
+        a = np.load(name.replace('.out', ''))
+    if dtype != b.dtype or dtype != a.dtype.newbyteorder('<') or a.shape != b.shape or not (a == b).all():
         print(name)
 `)
 	if len(differ) > 0 {
@@ -70,13 +88,14 @@ for name in glob.glob('*.out.npy'):
 	}
 
 	refused := []struct{ array, want string }{
-		{"np.zeros(3, 'f2')", "<f2"},
-		{"np.zeros(3, 'u4')", "<u4"},
+		{"np.zeros(3, 'c16')", "<c16"},
+		{"np.zeros(3, 'V2')", "|V2"},
+		{"np.zeros(3, ml_dtypes.int4)", "which one is not in the file"},
 		{"np.zeros(3, [('a', 'f4'), ('b', 'i4')])", "'a', '<f4'"},
 		{"np.array(['text'])", "<U4"},
 		{"np.zeros((1, 1, 1, 1, 1, 1, 1, 1, 1), '?')", "9 dimensions"},
 	}
-	script := "import numpy as np\n"
+	script := "import numpy as np, ml_dtypes\n"
 	for i, r := range refused {
 		script += fmt.Sprintf("np.save('refused-%d.npy', %s)\n", i, r.array)
 	}
@@ -116,6 +135,8 @@ func TestReadNPYRefuses(t *testing.T) {
 		{"overflow", file("{'descr': '<f4', 'fortran_order': True, 'shape': (4294967296, 4294967296), }", ""), "overflows"},
 		{"short", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "1234"), "4 bytes"},
 		{"long", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", "12345"), "5 bytes"},
+		{"other float8", file("{'descr': '<V1', 'fortran_order': False, 'shape': (1,), }", "1"), "which one is not in the file"},
+		{"no byte order", file("{'descr': 'f4', 'fortran_order': False, 'shape': (1,), }", "1234"), "'f4'"},
 		{"object", file("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", ""), "|O"},
 	} {
 		if _, err := readNPY([]byte(test.file)); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -125,8 +146,6 @@ func TestReadNPYRefuses(t *testing.T) {
 	empty := file("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }", "")
 	if a, err := readNPY([]byte(empty)); err != nil || len(a.data) != 0 || !slices.Equal(a.shape, []int{0, 3}) {
 		t.Errorf("an empty array: %v, %v", a, err)
-	} else if err := writeNPY(io.Discard, a); err == nil || !strings.Contains(err.Error(), "[0 3]") {
-		t.Errorf("writing an empty array: %v", err)
 	}
 }
 
@@ -141,7 +160,7 @@ func FuzzReadNPY(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		a, err := readNPY(file)
-		if err != nil || len(a.data) == 0 {
+		if err != nil {
 			return
 		}
 		var again bytes.Buffer

@@ -7,7 +7,6 @@ import (
 	"image/color"
 	"image/png"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/judemap/judemap"
@@ -23,8 +22,8 @@ func newPutCommand() *cobra.Command {
 		Long: `Commit a file's tensor to a segment: NumPy's array (.npy), or a picture (.png) as uint8, [H W] if it is grey,
 [H W 3] in RGB, or [H W 4] if some of it is transparent. 16-bit pictures lose their lower 8 bits.
 
-If there is no segment of that name, one is made that has room for the tensor, or for --capacity bytes. It lives on when
-the command ends, until 'judemap rm'.
+The segment of that name must have room for the tensor, and for --capacity bytes. If there is none, one is made that has
+it; it lives on when the command ends, until 'judemap rm'.
 
 A file that is larger than --max-bytes is refused, and so is a picture that would be larger when decoded: a few bytes can
 claim to be an enormous one.`,
@@ -46,7 +45,7 @@ claim to be an enormous one.`,
 			return put(a, name, max(capacity, len(a.data), 1))
 		}),
 	}
-	cmd.Flags().IntVar(&capacity, "capacity", 0, "bytes that a new segment has room for (default: the tensor's)")
+	cmd.Flags().IntVar(&capacity, "capacity", 0, "bytes that the segment must have room for (default: the tensor's)")
 	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have")
 	return cmd
 }
@@ -131,17 +130,10 @@ func bytesOfPixel(model color.Model) int64 {
 
 // put writes to the segment of that name, which it makes if there is none.
 func put(a array, name string, capacity int) error {
-	s, err := judemap.Open(name)
-	made := errors.Is(err, fs.ErrNotExist)
-	if made {
-		s, err = judemap.Create(name, capacity)
-	}
+	s, err := judemap.OpenOrCreate(name, capacity)
 	if err != nil {
 		return err
 	}
 	err = s.Write(a.shape, a.dtype, a.data)
-	if err != nil && made {
-		_ = judemap.Remove(name)
-	}
 	return errors.Join(err, s.CloseWait()) // waits, so that the right to write is free when the command has ended
 }

@@ -167,8 +167,10 @@ func TestPut(t *testing.T) {
 	if s.Version() != 4 || s.Writer() != judemap.WriterNone {
 		t.Errorf("version %d, writer %v", s.Version(), s.Writer())
 	}
-	if r := judemapCommand(t, "put", large, name); r.status != 1 || !strings.Contains(r.err, "8000 bytes") {
-		t.Errorf("a tensor that is too large: status %d, %s", r.status, r.err)
+	for _, args := range [][]string{{"put", large, name}, {"put", small, name, "--capacity", "8000"}} {
+		if r := judemapCommand(t, args...); r.status != 1 || !strings.Contains(r.err, "1000 bytes, and 8000") || s.Version() != 4 {
+			t.Errorf("%v, of which there is no room: status %d, %s; version %d", args, r.status, r.err, s.Version())
+		}
 	}
 	if err := s.Fill([]int{1}, judemap.Uint8, 1); err != nil {
 		t.Fatal(err)

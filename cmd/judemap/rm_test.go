@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // Only segments are removed: those with the mark, and with --force what could be one of the Node addon.
@@ -26,11 +27,12 @@ func TestRm(t *testing.T) {
 		t.Fatal(err)
 	}
 	addons := make([]byte, 4096) // a tensor [3] of uint8
-	addons[0], addons[64], addons[68], addons[72], addons[136] = 2, 1, 4, 3, 3
+	addons[layout.Sequence], addons[layout.NDim], addons[layout.DType] = 2, 1, byte(judemap.Uint8)
+	addons[layout.Shape], addons[layout.ByteLength] = 3, 3
 	nonsense := bytes.Clone(addons)
-	nonsense[64] = 9 // dimensions
+	nonsense[layout.NDim] = judemap.MaxDims + 1
 	odd := bytes.Clone(addons)
-	odd[0] = 3 // its writer is in the middle of a commit, or died
+	odd[layout.Sequence] = 3 // its writer is in the middle of a commit, or died
 	const never = "\x00"
 	for _, test := range []struct {
 		name  string

@@ -17,7 +17,7 @@ func newWatchCommand() *cobra.Command {
 		Use:   "watch NAME",
 		Short: "Show what is committed to a segment, live",
 		Long: `Show what is committed to a segment, live: commits and bytes a second, how long ago the last one was, and the tensor
-itself if it can be a picture (see 'judemap help export') and this is a terminal. Ctrl-C ends it.
+itself if it can be a picture (see 'judemap help export') of at most 256 MiB, and this is a terminal. Ctrl-C ends it.
 
 It only reads, and writers don't notice it.`,
 		Example: `  judemap watch camera
@@ -28,7 +28,7 @@ It only reads, and writers don't notice it.`,
 			if length < 0 {
 				return usagef("--time is %v, and must not be negative", length)
 			}
-			s, err := openToRead(args[0])
+			s, err := openToRead(args[0], judemap.WithMaxBytes(watchedBytes))
 			if err != nil {
 				return err
 			}
@@ -46,6 +46,9 @@ It only reads, and writers don't notice it.`,
 	cmd.Flags().DurationVar(&length, "time", 0, "how long it runs; 0: until Ctrl-C")
 	return cmd
 }
+
+// watchedBytes is the most that a tensor may have to be shown as a picture: several times a second it is copied.
+const watchedBytes = 256 << 20
 
 // A watcher looks at the version often, and shows what it knows now and then.
 type watcher struct {
@@ -88,7 +91,7 @@ func (w *watcher) run(ctx context.Context) {
 
 func (w *watcher) show(ctx context.Context) {
 	since := (now() - w.shown).Seconds()
-	commits := float64(w.version-w.shownVersion) / 2
+	commits := float64(commitsOf(w.version) - commitsOf(w.shownVersion))
 	w.shown, w.shownVersion = now(), w.version
 
 	l := lookAt(w.segment)
@@ -133,14 +136,12 @@ func bandwidth(bytes float64) string {
 // takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no
 // time for a copy.
 func (w *watcher) takePicture(ctx context.Context) {
-	if _, err := w.segment.TryRead(); err != nil && !errors.Is(err, judemap.ErrBusy) {
-		w.picture = nil
+	t, err := copyTensor(ctx, w.segment, 50*time.Millisecond)
+	if errors.Is(err, errNoTime) {
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-	defer cancel()
-	t, err := w.segment.ReadCopyWait(limited)
 	if err != nil {
+		w.picture = nil
 		return
 	}
 	picture, err := pictureOf(arrayOfTensor(&t))

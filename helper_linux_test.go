@@ -1,17 +1,33 @@
-//go:build cgo && linux
+//go:build cgo
 
 package judemap
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/judemap/judemap/internal/floor"
+	"github.com/judemap/judemap/internal/layout"
+	"golang.org/x/sys/unix"
 )
+
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
 
 // What the benchmarks of several processes share. They report metrics of their own: medians and quantiles bear a busy
 // machine better than the mean that b.N gives.
@@ -74,4 +90,59 @@ func clockOf(t *Tensor) (int64, bool, error) {
 	}
 	at := stamp[0]
 	return at, t.Valid(), nil
+}
+
+// copyProgram puts this program where all users can read it.
+var copyProgram = sync.OnceValues(func() (string, error) {
+	dir, err := programFolder()
+	if err != nil {
+		return "", err
+	}
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "judemap.test")
+	return path, os.WriteFile(path, program, 0o755)
+})
+
+const otherUser = 65534 // nobody
+
+// asOtherUser has a command of roleCommand, or of child, run as another user.
+func asOtherUser(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIP: only root can start a process as another user")
+	}
+	program, err := copyProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path, cmd.Dir = program, "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: otherUser, Gid: otherUser}}
+	return cmd
+}
+
+// memfd makes a file without a name, of so many bytes without memory behind them, that may be sealed.
+func memfd(t testing.TB, size int64) *os.File {
+	t.Helper()
+	fd, err := unix.MemfdCreate("judemap-test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Skipf("SKIP: memfd_create: %v", err)
+	}
+	file := os.NewFile(uintptr(fd), "a memfd")
+	t.Cleanup(func() { file.Close() })
+	if err := file.Truncate(size); err != nil {
+		t.Skipf("SKIP: a sparse memfd of %d bytes: %v", size, err)
+	}
+	return file
+}
+
+// blockedDump is dumpOf with the block of a shared segment.
+func blockedDump(sequence uint64, dtype DType, capacity uint64, data []byte) []byte {
+	dump := dumpOf(sequence, dtype, data)
+	binary.LittleEndian.PutUint32(dump[layout.Magic:], layout.MagicValue)
+	binary.LittleEndian.PutUint32(dump[layout.Flags:], layout.FlagWritersWake)
+	binary.LittleEndian.PutUint64(dump[layout.Capacity:], capacity)
+	return dump
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func TestPin(t *testing.T) {
@@ -91,4 +92,22 @@ func TestPinDenied(t *testing.T) {
 		t.Errorf("after a denied pin: pinned %v, Read: %v", s.IsPinned(), err)
 	}
 	t.Logf("denied as it should be: %v", err)
+}
+
+func TestPointers(t *testing.T) {
+	s := newSegment(t, 100)
+	if p := s.DataPtr(); p == 0 || p%256 != 0 {
+		t.Errorf("DataPtr is %#x, which is not aligned to 256", p)
+	}
+	if err := s.Fill([]int{1}, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	view, _ := s.Read()
+	if got := uintptr(unsafe.Pointer(unsafe.SliceData(view.Data()))); got != s.DataPtr() {
+		t.Errorf("a view's data is at %#x, and DataPtr is %#x", got, s.DataPtr())
+	}
+	// A view can be written back over itself.
+	if err := s.Write(view.Shape(), view.DType(), view.Data()); err != nil {
+		t.Error(err)
+	}
 }
