@@ -115,7 +115,7 @@ mutant "a null handle is used" csrc/capi.cc \
 mutant "readers get their turn at once" include/judemap/judemap.h \
   '#define JM_TURN_NANOSECONDS 10000000' '#define JM_TURN_NANOSECONDS 0' segment_test 'ReadInto.Readers*'
 mutant "readers get no turn" csrc/segment.cc \
-  'if (ours && left <= 0) break;' '' segment_test 'ReadInto.Ends*'
+  'if (ours && left <= 0) break;' '' segment_test 'ReadInto.GetsItsTurn'
 mutant "retire unmaps" csrc/protocol.cc \
   'return memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_); return 0;' segment_test 'Retire.*'
 

@@ -600,6 +600,38 @@ TEST(ReadInto, EndsUnderAWriterThatNeverPauses) {
   reader.wait();
 }
 
+// A writer that begins the next update as soon as it has ended one leaves no time for a copy of 256 MiB, which takes
+// longer than the system lets one thread run in place of another: only a turn does.
+TEST(ReadInto, GetsItsTurn) {
+#ifdef JM_THREAD_SANITIZER
+  constexpr std::uint64_t kSize = 32 << 20;  // a copy takes long there
+#else
+  constexpr std::uint64_t kSize = 256 << 20;
+#endif
+  const Handle segment = create(kSize);
+  jm_set_threads(segment.get(), 1);
+  ASSERT_EQ(jm_fill(segment.get(), &kSize, 1, JM_UINT8, 1), JM_OK);
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    while (!stop) {
+      void* data;
+      std::uint64_t length;
+      ASSERT_EQ(jm_begin(segment.get(), &kSize, 1, JM_UINT8, &data, &length), JM_OK);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      ASSERT_EQ(jm_commit(segment.get()), JM_OK);
+    }
+  });
+  auto reader = std::async(std::launch::async, [&] {
+    Bytes buffer(kSize);
+    jm_tensor tensor;
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(jm_read_into(segment.get(), buffer.data(), kSize, &tensor), JM_OK);
+  });
+  EXPECT_EQ(reader.wait_for(std::chrono::seconds(20)), std::future_status::ready) << "3 reads don't end";
+  stop = true;
+  writer.join();
+  reader.wait();
+}
+
 // A writer that pauses goes before the readers: eight that copy 588 KiB over and over, each outrun now and then, leave
 // it the most of its 1,000 commits a second, and get copies. Elsewhere than in the writer's own handle a sanitizer, or
 // a single processor, is too slow to tell.
