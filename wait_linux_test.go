@@ -154,6 +154,7 @@ func TestManyParked(t *testing.T) {
 		{1000, 1, false, mostThreadsParked + (1000-mostThreadsParked+31)/32},
 	} {
 		t.Run(fmt.Sprintf("%d readers of each of %d, written %v", test.readers, test.segments, test.written), func(t *testing.T) {
+			eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
 			writers := make([]*Segment, test.segments)
 			readers := make([]*Segment, test.segments)
 			for i := range writers {
