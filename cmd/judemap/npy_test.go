@@ -137,6 +137,7 @@ func TestReadNPYRefuses(t *testing.T) {
 		{"long", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", "12345"), "5 bytes"},
 		{"other float8", file("{'descr': '<V1', 'fortran_order': False, 'shape': (1,), }", "1"), "which one is not in the file"},
 		{"no byte order", file("{'descr': 'f4', 'fortran_order': False, 'shape': (1,), }", "1234"), "'f4'"},
+		{"nine dimensions", file("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1, 1, 1, 1, 1, 1, 1, 1), }", "1"), "9 dimensions"},
 		{"object", file("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", ""), "|O"},
 	} {
 		if _, err := readNPY([]byte(test.file)); err == nil || !strings.Contains(err.Error(), test.want) {
