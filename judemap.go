@@ -101,8 +101,8 @@ type Segment struct {
 	shared   bool   // other processes may have it too
 	readOnly bool
 	open     atomic.Bool
-	attached atomic.Bool // no other process can write: it is not shared, or this Segment is the writer
-	turn     chan struct{}
+	attached atomic.Bool   // no other process can write: it is not shared, or this Segment is the writer
+	turn     chan struct{} // see writing
 	released chan struct{} // closed when the memory is given back
 	closeErr error         // set before that
 
@@ -302,8 +302,8 @@ func (s *Segment) unlockWriting() {
 	s.waiters.wake()
 }
 
-// letGo ends the right to write among goroutines: a reader that was outrun for too long gets it, if there is one. It ends s if Close
-// was called meanwhile.
+// letGo ends the right to write among goroutines: a reader that was outrun for too long gets it, if there is one. It
+// ends s if Close was called meanwhile.
 func (s *Segment) letGo() {
 	if s.outrun.Load() != 0 {
 		select {
