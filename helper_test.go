@@ -103,6 +103,9 @@ var waits = map[string]func(context.Context, *Segment, uint64) (Tensor, error){
 	"ReadWait":     func(ctx context.Context, s *Segment, _ uint64) (Tensor, error) { return s.ReadWait(ctx) },
 	"ReadCopyWait": func(ctx context.Context, s *Segment, _ uint64) (Tensor, error) { return s.ReadCopyWait(ctx) },
 	"Next":         func(ctx context.Context, s *Segment, after uint64) (Tensor, error) { return s.Next(ctx, after) },
+	"NextInto": func(ctx context.Context, s *Segment, after uint64) (Tensor, error) {
+		return s.NextInto(ctx, after, make([]byte, s.ByteCapacity()))
+	},
 	"Frames": func(ctx context.Context, s *Segment, _ uint64) (Tensor, error) {
 		for t, err := range s.Frames(ctx) {
 			return t, err
