@@ -320,11 +320,11 @@ const sameAsCore = unsafe.Sizeof(int(0)) == 8
 
 // On such machines; checked as above.
 var _ = [...]int{
-	[1]int{}[(unsafe.Offsetof(Tensor{}.version)-unsafe.Offsetof(C.jm_tensor{}.version))*sameFactor],
-	[1]int{}[(unsafe.Offsetof(Tensor{}.ndim)-unsafe.Offsetof(C.jm_tensor{}.ndim))*sameFactor],
-	[1]int{}[(unsafe.Offsetof(Tensor{}.dtype)-unsafe.Offsetof(C.jm_tensor{}.dtype))*sameFactor],
-	[1]int{}[(unsafe.Offsetof(Tensor{}.shape)-unsafe.Offsetof(C.jm_tensor{}.shape))*sameFactor],
-	[1]int{}[(unsafe.Offsetof(Tensor{}.length)-unsafe.Offsetof(C.jm_tensor{}.byte_length))*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.version)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.version)*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.ndim)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.ndim)*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.dtype)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.dtype)*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.shape)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.shape)*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.length)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.byte_length)*sameFactor],
 }
 
 const sameFactor = unsafe.Sizeof(int(0)) / 8
