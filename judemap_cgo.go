@@ -113,9 +113,12 @@ const (
 type core struct {
 	segment *C.jm_segment
 	handle  C.uintptr_t // the same
+	header  *header     // where its mapping begins
 }
 
-func coreOf(p *C.jm_segment) core { return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p)))} }
+func coreOf(p *C.jm_segment) core {
+	return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.jm_base(p)}
+}
 
 func newCore(capacity int, o *options) (core, error) {
 	var p *C.jm_segment
@@ -200,7 +203,7 @@ func (o *options) flags() (flags C.uint32_t) {
 }
 
 func (c core) free()         { C.jm_free(c.segment) }
-func (c core) base() *header { return C.jm_base(c.segment) }
+func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_capacity(c.segment)) }
 
 func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.segment, C.int64_t(d)) }
