@@ -56,9 +56,10 @@ static jm_status go_try_read_into(uintptr_t handle, uint8_t* buffer, uint64_t si
 static const char* go_corrupt_field(uintptr_t handle, const uint64_t* tensor) {
   return jm_corrupt_field(segment_of(handle), (const jm_tensor*)tensor);
 }
-static jm_status go_park(uintptr_t handle, uint64_t seen) { return jm_protocol_park(segment_of(handle), seen, -1); }
-static void go_wake(uintptr_t handle) { jm_protocol_wake(segment_of(handle)); }
-static jm_writer go_writer(uintptr_t handle) { return jm_writer_state(segment_of(handle)); }
+static inline jm_mapping* mapping_of(uintptr_t handle) { return (jm_mapping*)handle; }
+static jm_status go_park(uintptr_t mapping, uint64_t seen) { return jm_mapping_park(mapping_of(mapping), seen, -1); }
+static void go_wake(uintptr_t mapping) { jm_mapping_wake(mapping_of(mapping)); }
+static jm_writer go_writer(uintptr_t mapping) { return jm_mapping_writer_state(mapping_of(mapping)); }
 */
 import "C"
 
@@ -113,12 +114,17 @@ const (
 type core struct {
 	segment *C.jm_segment
 	handle  C.uintptr_t // the same
-	header  *header     // where its mapping begins
+	mapping C.uintptr_t // its mapping, and
+	header  *header     // where that begins
 }
 
 func coreOf(p *C.jm_segment) core {
-	return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.jm_base(p)}
+	m := C.jm_segment_mapping(p)
+	return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.uintptr_t(uintptr(unsafe.Pointer(m))), C.jm_mapping_base(m)}
 }
+
+// common is what the core has for segments and streams alike.
+func (c core) common() *C.jm_mapping { return C.mapping_of(c.mapping) }
 
 func newCore(capacity int, o *options) (core, error) {
 	var p *C.jm_segment
@@ -204,31 +210,31 @@ func (o *options) flags() (flags C.uint32_t) {
 
 func (c core) free()         { C.jm_free(c.segment) }
 func (c core) base() *header { return c.header }
-func (c core) capacity() int { return int(C.jm_capacity(c.segment)) }
+func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
 
-func (c core) setPoll(d time.Duration) { C.jm_set_poll(c.segment, C.int64_t(d)) }
-func (c core) setThreads(n int)        { C.jm_set_threads(c.segment, C.unsigned(n)) }
+func (c core) setPoll(d time.Duration) { C.jm_mapping_set_poll(c.common(), C.int64_t(d)) }
+func (c core) setThreads(n int)        { C.jm_mapping_set_threads(c.common(), C.unsigned(n)) }
 func (c core) stats() (commits, wakes uint64) {
 	var s C.jm_stats
-	C.jm_get_stats(c.segment, &s)
+	C.jm_mapping_get_stats(c.common(), &s)
 	return uint64(s.commits), uint64(s.wakes)
 }
 
-func (c core) writer() WriterState { return WriterState(C.go_writer(c.handle)) }
+func (c core) writer() WriterState { return WriterState(C.go_writer(c.mapping)) }
 
 func (c core) descriptor(writable bool) (uintptr, error) {
 	var fd, write C.int
 	if writable {
 		write = 1
 	}
-	st, err := C.jm_protocol_descriptor(c.segment, write, &fd)
+	st, err := C.jm_mapping_descriptor(c.common(), write, &fd)
 	return uintptr(fd), status(st, err)
 }
 
 func (c core) close() { C.jm_protocol_close(c.segment) }
 
 func (c core) retire() error {
-	st, errno := C.jm_protocol_retire(c.segment)
+	st, errno := C.jm_mapping_retire(c.common())
 	return status(st, errno)
 }
 
@@ -368,17 +374,17 @@ func (c core) readError(t *Tensor, room *C.jm_tensor, st C.jm_status) (field str
 }
 
 // park blocks this thread until the sequence is no longer seen, or it is time to look up.
-func (c core) park(seen uint64) error { return status(C.go_park(c.handle, C.uint64_t(seen)), nil) }
+func (c core) park(seen uint64) error { return status(C.go_park(c.mapping, C.uint64_t(seen)), nil) }
 
 // wake wakes the threads that are parked.
-func (c core) wake() { C.go_wake(c.handle) }
+func (c core) wake() { C.go_wake(c.mapping) }
 
 func (c core) pin() error {
-	st, errno := C.jm_protocol_pin(c.segment)
+	st, errno := C.jm_mapping_pin(c.common())
 	return status(st, errno)
 }
 
-func (c core) unpin() { C.jm_protocol_unpin(c.segment) }
+func (c core) unpin() { C.jm_mapping_unpin(c.common()) }
 
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
@@ -403,7 +409,7 @@ type watchCore struct{ watch *C.jm_watch }
 
 func (p parkerCore) watch(c core, token uint64) (w watchCore, lane int, err error) {
 	var index C.size_t
-	st, err := C.jm_watch_new(p.parker, c.segment, C.uint64_t(token), &w.watch, &index)
+	st, err := C.jm_mapping_watch_new(p.parker, c.common(), C.uint64_t(token), &w.watch, &index)
 	return w, int(index), status(st, err)
 }
 

@@ -21,6 +21,11 @@ struct jm_list final : judemap::share::Names {};
 
 namespace {
 
+// A jm_mapping is a judemap::Mapping under the name that it has in C.
+jm_mapping* handle_of(judemap::Mapping& mapping) { return reinterpret_cast<jm_mapping*>(&mapping); }
+judemap::Mapping& of(jm_mapping* handle) { return *reinterpret_cast<judemap::Mapping*>(handle); }
+const judemap::Mapping& of(const jm_mapping* handle) { return *reinterpret_cast<const judemap::Mapping*>(handle); }
+
 // Makes an object for a handle, and gives it to the caller if `make` succeeds with it.
 template <class Handle, class Make>
 jm_status make_handle(Handle** out, Make&& make) noexcept {
@@ -241,8 +246,7 @@ jm_status jm_parker_new(jm_parker** out, int* descriptor) {
 void jm_parker_free(jm_parker* parker) { delete parker; }
 
 jm_status jm_watch_new(jm_parker* parker, jm_segment* segment, uint64_t token, jm_watch** out, size_t* lane) {
-  if (parker == nullptr || segment == nullptr) return JM_ERR_ARGUMENT;
-  return make_handle(out, [&](jm_watch& watch) { return parker->add(&segment->protocol(), token, &watch, lane); });
+  return jm_mapping_watch_new(parker, jm_segment_mapping(segment), token, out, lane);
 }
 
 jm_status jm_watch_arm(jm_watch* watch, uint64_t seen) {
@@ -303,38 +307,69 @@ jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, 
   return segment->protocol().try_read_into(buffer, size, out);
 }
 
-jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout) {
-  return segment == nullptr ? JM_ERR_ARGUMENT : segment->protocol().park(seen, timeout);
-}
-
-void jm_protocol_wake(jm_segment* segment) {
-  if (segment != nullptr) segment->protocol().wake();
-}
-
-jm_status jm_protocol_descriptor(jm_segment* segment, int writable, int* out) {
-  if (segment == nullptr || out == nullptr) return JM_ERR_ARGUMENT;
-  return segment->protocol().open_again(writable != 0, out);
-}
-
 void jm_protocol_close(jm_segment* segment) {
   if (segment != nullptr) segment->protocol().close();
 }
 
-jm_status jm_protocol_retire(jm_segment* segment) {
-  if (segment == nullptr) return JM_ERR_ARGUMENT;
-  errno = segment->give_back();
+jm_mapping* jm_segment_mapping(jm_segment* segment) {
+  return segment == nullptr ? nullptr : handle_of(segment->protocol());
+}
+
+jm_status jm_mapping_park(jm_mapping* mapping, uint64_t seen, int64_t timeout) {
+  return mapping == nullptr ? JM_ERR_ARGUMENT : of(mapping).park(seen, timeout);
+}
+
+void jm_mapping_wake(jm_mapping* mapping) {
+  if (mapping != nullptr) of(mapping).wake();
+}
+
+jm_writer jm_mapping_writer_state(const jm_mapping* mapping) {
+  return mapping == nullptr ? JM_WRITER_NONE : of(mapping).writer();
+}
+
+void jm_mapping_set_poll(jm_mapping* mapping, int64_t nanoseconds) {
+  if (mapping != nullptr) of(mapping).set_poll(nanoseconds);
+}
+
+void jm_mapping_set_threads(jm_mapping* mapping, unsigned threads) {
+  if (mapping != nullptr) of(mapping).set_threads(threads);
+}
+
+void jm_mapping_get_stats(const jm_mapping* mapping, jm_stats* out) {
+  if (mapping != nullptr && out != nullptr) *out = of(mapping).stats();
+}
+
+uint64_t jm_mapping_capacity(const jm_mapping* mapping) { return mapping == nullptr ? 0 : of(mapping).capacity(); }
+
+struct jm_header* jm_mapping_base(const jm_mapping* mapping) {
+  return mapping == nullptr ? nullptr : of(mapping).header();
+}
+
+jm_status jm_mapping_descriptor(jm_mapping* mapping, int writable, int* out) {
+  if (mapping == nullptr || out == nullptr) return JM_ERR_ARGUMENT;
+  return of(mapping).open_again(writable != 0, out);
+}
+
+jm_status jm_mapping_watch_new(jm_parker* parker, jm_mapping* mapping, uint64_t token, jm_watch** out, size_t* lane) {
+  if (parker == nullptr || mapping == nullptr) return JM_ERR_ARGUMENT;
+  return make_handle(out, [&](jm_watch& watch) { return parker->add(&of(mapping), token, &watch, lane); });
+}
+
+jm_status jm_mapping_retire(jm_mapping* mapping) {
+  if (mapping == nullptr) return JM_ERR_ARGUMENT;
+  errno = judemap::give_back(of(mapping));
   return errno == 0 ? JM_OK : JM_ERR_SYSTEM;
 }
 
-jm_status jm_protocol_pin(jm_segment* segment) {
-  if (segment == nullptr) return JM_ERR_ARGUMENT;
-  if (segment->protocol().inherited()) return JM_ERR_FORKED;
-  errno = segment->protocol().pin();
+jm_status jm_mapping_pin(jm_mapping* mapping) {
+  if (mapping == nullptr) return JM_ERR_ARGUMENT;
+  if (of(mapping).inherited()) return JM_ERR_FORKED;
+  errno = of(mapping).pin();
   return errno == 0 ? JM_OK : JM_ERR_PIN_DENIED;
 }
 
-void jm_protocol_unpin(jm_segment* segment) {
-  if (segment != nullptr) segment->protocol().unpin();
+void jm_mapping_unpin(jm_mapping* mapping) {
+  if (mapping != nullptr) of(mapping).unpin();
 }
 
 }  // extern "C"

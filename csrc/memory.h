@@ -12,6 +12,13 @@ namespace memory {
 // Bytes of one page: sizes are rounded up to it.
 std::size_t page_size() noexcept;
 
+// `bytes` rounded up to whole pages; 0 if that is 0, or more than an object may have, so that pointers into it can be
+// subtracted.
+inline std::size_t whole_pages(std::uint64_t bytes) noexcept {
+  const std::size_t page = page_size();
+  return bytes > PTRDIFF_MAX - page ? 0 : (static_cast<std::size_t>(bytes) + page - 1) / page * page;
+}
+
 // Bytes of memory that the machine has; 0 if that can't be told.
 std::uint64_t physical() noexcept;
 
@@ -22,10 +29,9 @@ int map_private(std::size_t size, bool huge_pages, void** base) noexcept;
 void advise_huge_pages(void* base, std::size_t size) noexcept;
 
 // Replaces a mapping, in one step for concurrent readers, by one that reads as zeros and has no memory behind it.
-// The first page, the header's, can still be written to: a thread that is about to park, or was, may count itself in or
-// out there.
-// Windows can't do that in one step, and keeps the commit charge instead: see memory_windows.cc.
-int retire(void* base, std::size_t size) noexcept;
+// The first `writable` bytes can still be written to: a thread that is about to park, or was, may count itself in or
+// out in the header. Windows can't do that in one step, and keeps the commit charge instead: see memory_windows.cc.
+int retire(void* base, std::size_t size, std::size_t writable) noexcept;
 
 // Unmaps; retired or not.
 void unmap(void* base, std::size_t size) noexcept;

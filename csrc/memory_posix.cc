@@ -67,18 +67,17 @@ void advise_huge_pages(void* base, std::size_t size) noexcept {
 #endif
 }
 
-int retire(void* base, std::size_t size) noexcept {
+int retire(void* base, std::size_t size, std::size_t writable) noexcept {
   // MAP_FIXED takes the old mapping away and puts the new one there under one lock: a thread that touches the range
-  // meanwhile waits for it. The data is not writable, so that no memory is charged for it.
+  // meanwhile waits for it. What is not writable is charged no memory.
 #ifdef MAP_NORESERVE
   const int flags = MAP_FIXED | MAP_NORESERVE;
 #else
   const int flags = MAP_FIXED;
 #endif
-  const std::size_t page = page_size();
-  if (map(base, page, PROT_READ | PROT_WRITE, flags) == MAP_FAILED) return errno;
-  if (size == page) return 0;
-  return map(static_cast<char*>(base) + page, size - page, PROT_READ, flags) == MAP_FAILED ? errno : 0;
+  if (map(base, writable, PROT_READ | PROT_WRITE, flags) == MAP_FAILED) return errno;
+  if (size == writable) return 0;
+  return map(static_cast<char*>(base) + writable, size - writable, PROT_READ, flags) == MAP_FAILED ? errno : 0;
 }
 
 void unmap(void* base, std::size_t size) noexcept { munmap(base, size); }

@@ -64,7 +64,7 @@ void advise_huge_pages(void*, std::size_t) noexcept {}
 // No call of Windows replaces committed memory by other memory in one step, so a reader could fault in between.
 // Instead the pages are zeroed and then discarded: discarded pages hold what they held or zeros, which is the same
 // here. The physical memory goes back; the commit charge stays until unmap.
-int retire(void* base, std::size_t size) noexcept {
+int retire(void* base, std::size_t size, std::size_t writable) noexcept {
   VirtualUnlock(base, size);  // fails if nothing is locked
   // Zeroing takes a while: the odd number makes every read that is under way throw its result away.
   static_cast<jm_header*>(base)->sequence.store(1, std::memory_order_relaxed);
@@ -72,9 +72,9 @@ int retire(void* base, std::size_t size) noexcept {
   std::memset(base, 0, size);
   DiscardVirtualMemory(base, size);  // an optimization: without it, zeroed pages stay in use
   DWORD before;
-  const std::size_t page = page_size();
-  if (size == page) return 0;
-  return VirtualProtect(static_cast<char*>(base) + page, size - page, PAGE_READONLY, &before) ? 0 : last_error();
+  if (size == writable) return 0;
+  return VirtualProtect(static_cast<char*>(base) + writable, size - writable, PAGE_READONLY, &before) ? 0
+                                                                                                      : last_error();
 }
 
 void unmap(void* base, std::size_t) noexcept { VirtualFree(base, 0, MEM_RELEASE); }

@@ -73,9 +73,9 @@ jm_status Parker::create(int* descriptor) noexcept {
   return JM_OK;
 }
 
-jm_status Parker::add(Protocol* protocol, std::uint64_t token, Watch* watch, std::size_t* index) noexcept {
+jm_status Parker::add(Mapping* mapping, std::uint64_t token, Watch* watch, std::size_t* index) noexcept {
   if (token == 0) return JM_ERR_ARGUMENT;
-  if (protocol->inherited()) return JM_ERR_FORKED;
+  if (mapping->inherited()) return JM_ERR_FORKED;
   try {
     std::lock_guard<std::mutex> hold(mutex_);
     std::size_t i = 0;
@@ -93,7 +93,7 @@ jm_status Parker::add(Protocol* protocol, std::uint64_t token, Watch* watch, std
       lanes_.push_back(std::move(fresh));
     }
     watch->parker = this;
-    watch->protocol = protocol;
+    watch->mapping = mapping;
     watch->token = token;
     watch->lane = lanes_[i].get();
     std::lock_guard<std::mutex> hold_lane(watch->lane->mutex);
@@ -111,19 +111,19 @@ jm_status Parker::add(Protocol* protocol, std::uint64_t token, Watch* watch, std
 jm_status Parker::arm(Watch* watch, std::uint64_t seen) noexcept {
   if (watch->parker->inherited()) return JM_ERR_FORKED;
   std::lock_guard<std::mutex> hold(watch->lane->mutex);
-  Protocol& protocol = *watch->protocol;
+  Mapping& mapping = *watch->mapping;
   const bool fresh = !watch->listed;
-  if (fresh) protocol.announce();
+  if (fresh) mapping.announce();
   // After announce(), or after an announcement that still stands: a commit from here on wakes the thread, and one that
   // came before is seen here.
   jm_status status = JM_OK;
-  if (protocol.closed()) {
+  if (mapping.closed()) {
     status = JM_ERR_CLOSED;
-  } else if (protocol.version() != seen) {
+  } else if (mapping.version() != seen) {
     status = JM_ERR_BUSY;
   }
   if (status != JM_OK) {
-    if (fresh) protocol.conceal();
+    if (fresh) mapping.conceal();
     return status;
   }
   watch->wanted = true;
@@ -140,7 +140,7 @@ void Parker::disarm(Watch* watch) noexcept {
   if (watch->parker->inherited()) return;
   std::lock_guard<std::mutex> hold(watch->lane->mutex);
   watch->wanted = false;
-  if (watch->listed && watch->protocol->polls()) drop(*watch);
+  if (watch->listed && watch->mapping->polls()) drop(*watch);
 }
 
 void Parker::remove(Watch* watch) noexcept {
@@ -157,7 +157,7 @@ void Parker::remove(Watch* watch) noexcept {
 }
 
 void Parker::drop(Watch& watch) noexcept {
-  watch.protocol->conceal();
+  watch.mapping->conceal();
   watch.listed = false;
   watch.wanted = false;
 }
@@ -205,29 +205,29 @@ std::size_t Parker::threads() noexcept {
 void Parker::kick(Lane& lane) noexcept {
   lane.changed.fetch_add(1, std::memory_order_seq_cst);
   wait::wake_all(&lane.changed, false);
-  if (one_word() && !lane.watches.empty()) lane.watches[0]->protocol->wake();
+  if (one_word() && !lane.watches.empty()) lane.watches[0]->mapping->wake();
 }
 
 std::int64_t Parker::look(Lane& lane) noexcept {
   std::int64_t nap = wait::kForever;
   for (Watch* watch : lane.watches) {
     if (!watch->listed) continue;
-    Protocol& protocol = *watch->protocol;
-    const std::uint64_t version = protocol.version();
-    const bool closed = protocol.closed();
+    Mapping& mapping = *watch->mapping;
+    const std::uint64_t version = mapping.version();
+    const bool closed = mapping.closed();
     const bool moved = version != watch->seen;
-    if (closed || (watch->wanted && ((moved && version != watch->known) || protocol.died()))) {
+    if (closed || (watch->wanted && ((moved && version != watch->known) || mapping.died()))) {
       const bool told = std::find(lane.over.begin(), lane.over.end(), watch->token) != lane.over.end();
       if (watch->wanted && !told) lane.over.push_back(watch->token);  // reserved: throws nothing
       watch->wanted = false;
-      if (closed || protocol.polls()) drop(*watch);
+      if (closed || mapping.polls()) drop(*watch);
     } else if (moved && !watch->wanted) {
       drop(*watch);  // twice in a row with nobody waiting: writers need not wake this process
     }
     watch->seen = version;
     if (!watch->listed) continue;
     // Also if nobody waits: arm() does not kick a thread that sleeps.
-    const std::int64_t time = protocol.nap();
+    const std::int64_t time = mapping.nap();
     if (nap == wait::kForever || time < nap) nap = time;
   }
   return nap;
@@ -240,7 +240,7 @@ void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& ho
   for (const Watch* watch : lane.watches) {
     if (!watch->listed) continue;
     lane.words.push_back(
-        {&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->protocol->shared()});
+        {&watch->mapping->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->mapping->shared()});
   }
   if (!one_word() || lane.words.empty()) lane.words.push_back({&lane.changed, changed, false});
   hold.unlock();

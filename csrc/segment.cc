@@ -64,7 +64,7 @@ jm_status Segment::retire() noexcept {
   int error = 0;
   if (!retired_) {
     protocol_.close();
-    error = give_back();
+    error = give_back(protocol_);
     retired_ = true;
     pinned_.store(false, std::memory_order_relaxed);
   }
@@ -76,9 +76,9 @@ jm_status Segment::retire() noexcept {
   return error == 0 ? JM_OK : JM_ERR_SYSTEM;
 }
 
-int Segment::give_back() noexcept {
+int give_back(Mapping& mapping) noexcept {
   for (;;) {
-    const int error = protocol_.retire();
+    const int error = mapping.retire();
     if (error != EAGAIN) return error;
     std::this_thread::yield();  // a thread counts itself in or out, a matter of a few stores
   }

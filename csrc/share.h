@@ -51,22 +51,25 @@ int read(int descriptor, void* buffer, std::size_t bytes) noexcept;
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept;
 void close(int descriptor) noexcept;
 
-// The writer's lock, on a byte of the file. The kernel drops it when the process dies: it belongs to an opening of the
-// file that is the lock's alone, which nothing maps (a mapping keeps its file open), and which a forked child closes.
-class WriterLock {
+// Locks on bytes of the file: byte 0 is the writer's, and in a stream byte 1 + r is reader r's. The kernel drops them
+// when the process dies: they belong to an opening of the file that is for locks alone, which nothing maps (a mapping
+// keeps its file open), and which a forked child closes.
+class Locks {
  public:
-  // Takes the lock of the file behind a descriptor. EAGAIN if another opening of the file has it.
-  int take(int descriptor) noexcept;
+  // Takes the lock on a byte of the file behind a descriptor. EAGAIN if another opening of the file has it.
+  int take(int descriptor, unsigned byte) noexcept;
   // Gives it back, by unlocking: a child between fork and exec has the descriptor too, and would keep it.
-  void give() noexcept;
+  void give(unsigned byte) noexcept;
+  // When none is held any more.
+  void close() noexcept { file_.close(); }
 
  private:
   fork::Descriptor file_;
 };
 
-// Whether a writer has the lock: another opening of the file than this descriptor's. Who has locked the byte only for
-// reading, as anybody may who may read the file, is no writer.
-int writer_locked(int descriptor, bool* locked) noexcept;
+// Whether another opening of the file than this descriptor's has the lock on a byte. Who has locked it only for
+// reading, as anybody may who may read the file, is no writer and no reader of a stream.
+int locked(int descriptor, unsigned byte, bool* locked) noexcept;
 
 // The names of the files that could be segments.
 class Names {

@@ -56,12 +56,11 @@ int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc
 
 int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }
 
-// The byte that is locked; which one is of no importance as long as everybody takes the same.
-struct flock lock_of(short type) noexcept {
+struct flock lock_of(short type, unsigned byte) noexcept {
   struct flock lock = {};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
-  lock.l_start = 0;
+  lock.l_start = byte;
   lock.l_len = 1;
   return lock;
 }
@@ -182,27 +181,26 @@ int map(int descriptor, std::size_t size, bool writable, void** base) noexcept {
 
 void close(int descriptor) noexcept { ::close(descriptor); }
 
-int WriterLock::take(int descriptor) noexcept {
-  if (const int error = file_.open(Link(descriptor).text, access_mode(true) | O_NONBLOCK)) {
-    errno = error;
-    return link_error();
+int Locks::take(int descriptor, unsigned byte) noexcept {
+  if (file_.get() < 0) {
+    if (const int error = file_.open(Link(descriptor).text, access_mode(true) | O_NONBLOCK)) {
+      errno = error;
+      return link_error();
+    }
   }
-  struct flock lock = lock_of(F_WRLCK);
+  struct flock lock = lock_of(F_WRLCK, byte);
   if (fcntl(file_.get(), F_OFD_SETLK, &lock) == 0) return 0;
-  const int error = errno == EACCES ? EAGAIN : errno;
-  file_.close();
-  return error;
+  return errno == EACCES ? EAGAIN : errno;
 }
 
-void WriterLock::give() noexcept {
-  struct flock lock = lock_of(F_UNLCK);
+void Locks::give(unsigned byte) noexcept {
+  struct flock lock = lock_of(F_UNLCK, byte);
   if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);
-  file_.close();
 }
 
-int writer_locked(int descriptor, bool* locked) noexcept {
+int locked(int descriptor, unsigned byte, bool* locked) noexcept {
   // Asks for a lock for reading: only one for writing stands in its way.
-  struct flock lock = lock_of(F_RDLCK);
+  struct flock lock = lock_of(F_RDLCK, byte);
   if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
   *locked = lock.l_type != F_UNLCK;
   return 0;

@@ -25,9 +25,9 @@ int reserve(int, std::uint64_t) noexcept { return ENOSYS; }
 int read(int, void*, std::size_t) noexcept { return ENOSYS; }
 int map(int, std::size_t, bool, void**) noexcept { return ENOSYS; }
 void close(int) noexcept {}
-int WriterLock::take(int) noexcept { return ENOSYS; }
-void WriterLock::give() noexcept {}
-int writer_locked(int, bool*) noexcept { return ENOSYS; }
+int Locks::take(int, unsigned) noexcept { return ENOSYS; }
+void Locks::give(unsigned) noexcept {}
+int locked(int, unsigned, bool*) noexcept { return ENOSYS; }
 Names::~Names() { static_cast<void>(folder_); }
 int Names::open() noexcept { return ENOSYS; }
 const char* Names::next(void*, std::size_t) noexcept { return nullptr; }

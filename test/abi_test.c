@@ -205,10 +205,10 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_protocol_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_commit(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_abort(NULL), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_park(NULL, 0, 0), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_retire(NULL), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_park(NULL, 0, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_retire(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_pin(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_watch_arm(NULL, 0), JM_ERR_ARGUMENT);
   REQUIRE(jm_valid(NULL, &tensor) == 0 && jm_corrupt_field(NULL, &tensor) == NULL && jm_version(NULL) == 0);
@@ -220,9 +220,15 @@ static void null_pointers(void) {
   jm_set_poll(NULL, 1);
   jm_set_threads(NULL, 1);
   jm_get_stats(NULL, &stats);
-  jm_protocol_wake(NULL);
+  REQUIRE(jm_segment_mapping(NULL) == NULL && jm_mapping_base(NULL) == NULL && jm_mapping_capacity(NULL) == 0);
+  REQUIRE(jm_mapping_writer_state(NULL) == JM_WRITER_NONE);
+  REQUIRE_STATUS(jm_mapping_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
+  jm_mapping_set_poll(NULL, 1);
+  jm_mapping_set_threads(NULL, 1);
+  jm_mapping_get_stats(NULL, &stats);
+  jm_mapping_wake(NULL);
   jm_protocol_close(NULL);
-  jm_protocol_unpin(NULL);
+  jm_mapping_unpin(NULL);
   jm_list_free(NULL);
   jm_watch_disarm(NULL);
   jm_watch_free(NULL);
@@ -243,12 +249,14 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_protocol_try_read(segment, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_try_read_into(segment, NULL, 1, &tensor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_protocol_begin(segment, shape, 1, JM_UINT8, NULL, &length), JM_ERR_ARGUMENT);
-  REQUIRE_STATUS(jm_protocol_descriptor(segment, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_descriptor(jm_segment_mapping(segment), 0, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_read_into(segment, &byte, 1, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_descriptor(segment, 0, NULL), JM_ERR_ARGUMENT);
   REQUIRE(jm_valid(segment, NULL) == 0 && jm_corrupt_field(segment, NULL) == NULL);
   jm_get_stats(segment, NULL);
   jm_get_stats(segment, &stats);
+  jm_mapping_get_stats(jm_segment_mapping(segment), NULL);
+  REQUIRE(jm_mapping_base(jm_segment_mapping(segment)) == jm_base(segment));
   REQUIRE(stats.commits == 1 && stats.wakes == 0);
 
   /* What ends no update changes nothing, and holds nobody up. */

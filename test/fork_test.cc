@@ -102,8 +102,10 @@ TEST(Fork, TheEndOfAChildIsNotItsParents) {
        [](jm_segment* w, jm_segment* r) {
          jm_protocol_close(w);
          jm_protocol_close(r);
-         jm_protocol_wake(w);
-         return jm_protocol_retire(w) == JM_OK && jm_protocol_retire(r) == JM_OK ? 0 : 1;
+         jm_mapping_wake(jm_segment_mapping(w));
+         return jm_mapping_retire(jm_segment_mapping(w)) == JM_OK && jm_mapping_retire(jm_segment_mapping(r)) == JM_OK
+                    ? 0
+                    : 1;
        }},
   };
   for (const auto& end : ends) {
@@ -160,9 +162,10 @@ TEST(Fork, WhatAChildMayDo) {
           {"jm_protocol_begin", jm_protocol_begin(s, &shape, 1, JM_UINT8, &data, &length)},
           {"jm_protocol_commit", jm_protocol_commit(s)},
           {"jm_protocol_abort", jm_protocol_abort(s)},
-          {"jm_protocol_park", jm_protocol_park(s, jm_version(s), -1)},
-          {"jm_protocol_descriptor", jm_protocol_descriptor(s, 0, &descriptor)},
-          {"jm_protocol_pin", jm_protocol_pin(s)},
+          {"jm_mapping_park", jm_mapping_park(jm_segment_mapping(s), jm_version(s), -1)},
+          {"jm_mapping_descriptor", jm_mapping_descriptor(jm_segment_mapping(s), 0, &descriptor)},
+          {"jm_mapping_watch_new", jm_mapping_watch_new(parker, jm_segment_mapping(s), 3, &none, nullptr)},
+          {"jm_mapping_pin", jm_mapping_pin(jm_segment_mapping(s))},
       };
       int wrong = 0;
       for (const auto& call : refused) {
@@ -195,8 +198,14 @@ TEST(Fork, WhatAChildMayDo) {
       jm_set_poll(s, 1);
       jm_set_threads(s, 1);
       jm_unpin(s);
-      jm_protocol_unpin(s);
-      jm_protocol_wake(s);
+      jm_mapping* const m = jm_segment_mapping(s);
+      wrong += jm_mapping_capacity(m) != 8 || jm_mapping_base(m) != jm_base(s);
+      wrong += jm_mapping_writer_state(m) == JM_WRITER_HERE;
+      jm_mapping_get_stats(m, &stats);
+      jm_mapping_set_poll(m, 1);
+      jm_mapping_set_threads(m, 1);
+      jm_mapping_unpin(m);
+      jm_mapping_wake(m);
       std::uint64_t token;
       wrong += jm_parker_next(parker) != 0;
       wrong += jm_parker_wait(parker, 0, &token, 1) != 0;

@@ -97,9 +97,9 @@ mutant "R1 relaxed" include/judemap/seqlock.h \
 mutant "W2 relaxed" include/judemap/seqlock.h \
   'header.sequence.store(version, std::memory_order_seq_cst);' \
   'header.sequence.store(version, std::memory_order_relaxed);' weak_memory_test
-mutant "no header is corrupt" csrc/protocol.cc \
+mutant "no header is corrupt" csrc/tensor.cc \
   'if (metadata.none()) return nullptr;' 'return nullptr;' protocol_test '*Rows*'
-mutant "a dimension may be past 2^63" csrc/protocol.cc \
+mutant "a dimension may be past 2^63" csrc/tensor.cc \
   'if (shape[i] > INT64_MAX) return false;' '' protocol_test 'Protocol.T*'
 
 # Commits, one after another.
@@ -116,24 +116,24 @@ mutant "readers get their turn at once" include/judemap/judemap.h \
   '#define JM_TURN_NANOSECONDS 10000000' '#define JM_TURN_NANOSECONDS 0' segment_test 'ReadInto.Readers*'
 mutant "readers get no turn" csrc/segment.cc \
   'if (ours && left <= 0) break;' '' segment_test 'ReadInto.GetsItsTurn'
-mutant "retire unmaps" csrc/protocol.cc \
-  'return memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_); return 0;' segment_test 'Retire.*'
+mutant "retire unmaps" csrc/mapping.cc \
+  'return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); return 0;' segment_test 'Retire.*'
 
 # One writer among processes, and its death.
-mutant "the writer's lock is not taken" csrc/protocol.cc \
-  'const int error = lock_->take(descriptor_.load(std::memory_order_relaxed));' 'const int error = 0;' \
+mutant "the writer's lock is not taken" csrc/mapping.cc \
+  'const int error = lock_->take(descriptor_.load(std::memory_order_relaxed), 0);' 'const int error = 0;' \
   share_test '*OneWriterAtATime'
 mutant "the lock is given back by closing" csrc/share_linux.cc \
   'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' fork_test '*HandOver*'
-mutant "a handle that ends stays attached" csrc/protocol.cc \
+mutant "a handle that ends stays attached" csrc/mapping.cc \
   'if (shared_ && attached_.exchange(false) && counts_waiters_)' 'if (attached_ = false)' protocol_test '*Attaches*'
 mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
-  'struct flock lock = lock_of(F_RDLCK);' 'struct flock lock = lock_of(F_WRLCK);' protocol_test '*AReadersLock*'
+  'struct flock lock = lock_of(F_RDLCK, byte);' 'struct flock lock = lock_of(F_WRLCK, byte);' protocol_test '*AReadersLock*'
 mutant "who takes over repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' protocol_test 'Processes.*'
-mutant "a death is noticed late" csrc/protocol.cc \
+mutant "a death is noticed late" csrc/mapping.cc \
   "constexpr std::int64_t kLookForDeath = 40'000'000;" "constexpr std::int64_t kLookForDeath = 400'000'000;" \
   protocol_test '*ADeathIsNoticedSoon'
-mutant "a death beside foreign writers is not noticed" csrc/protocol.cc \
+mutant "a death beside foreign writers is not noticed" csrc/mapping.cc \
   'if (!flagged()) return false;' 'return false;' protocol_test '*ADeathBesideForeignWriters'
 
 # Forks.
@@ -154,25 +154,25 @@ mutant "nobody is woken" csrc/wait_linux.cc \
   'return futex(address, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, INT_MAX, nullptr) > 0;' 'return true;' \
   wait_test '*PingPong'
 mutant "private memory is watched as shared" csrc/parker.cc \
-  '{&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->protocol->shared()});' \
-  '{&watch->protocol->header()->sequence, static_cast<std::uint32_t>(watch->seen), true});' \
+  '{&watch->mapping->header()->sequence, static_cast<std::uint32_t>(watch->seen), watch->mapping->shared()});' \
+  '{&watch->mapping->header()->sequence, static_cast<std::uint32_t>(watch->seen), true});' \
   parker_test '*IsWokenAtOnce'
 mutant "a watch does not see that its segment is closed" csrc/parker.cc \
-  'const bool closed = protocol.closed();' 'const bool closed = false;' parker_test '*RetiringASegment*'
+  'const bool closed = mapping.closed();' 'const bool closed = false;' parker_test '*RetiringASegment*'
 mutant "a call that is refused is a call that is there" csrc/wait_linux.cc \
   'return result < 0 && errno == EINVAL ? kMostWords' 'return result < 0 && errno != ENOSYS ? kMostWords' \
   parker_test '*OneWord*'
-mutant "a poll may take any time" csrc/protocol.cc \
+mutant "a poll may take any time" csrc/mapping.cc \
   'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
   'poll_.store(nanoseconds, std::memory_order_relaxed);' protocol_test '*PollIntervals'
-mutant "who comes after close stays counted" csrc/protocol.cc \
+mutant "who comes after close stays counted" csrc/mapping.cc \
   'if (closed_.load(std::memory_order_seq_cst)) uncount_one();' '' protocol_test '*Counts*'
-mutant "who leaves after close is taken out twice" csrc/protocol.cc \
+mutant "who leaves after close is taken out twice" csrc/mapping.cc \
   'if (announced == 0) return;' 'if (announced == 0) { uncount(1); return; }' protocol_test '*Counts*'
-mutant "the count of readers goes below 0" csrc/protocol.cc \
+mutant "the count of readers goes below 0" csrc/mapping.cc \
   'while (!header_->waiters.compare_exchange_weak(waiters, waiters - std::min(waiters, readers),' \
   'while (!header_->waiters.compare_exchange_weak(waiters, waiters - readers,' protocol_test '*Counts*'
-mutant "dead readers stay counted" csrc/protocol.cc \
+mutant "dead readers stay counted" csrc/mapping.cc \
   'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' \
   protocol_test '*KilledReaders*'
 
@@ -184,10 +184,10 @@ mutant "sealed against nothing" csrc/share_linux.cc \
 mutant "not sealed against writing" csrc/share_linux.cc \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' share_test '*SealedAgainstWriting'
-mutant "a file with holes is mapped" csrc/protocol.cc \
+mutant "a file with holes is mapped" csrc/mapping.cc \
   'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' share_test '*FilesWithHoles'
 mutant "a block is taken on trust" csrc/protocol.cc \
-  'if (asked == 0 || asked > capacity) reason = "its capacity is larger than its file, or 0";' '' \
+  'if (found->capacity == 0 || found->capacity > room) return "its capacity is larger than its file, or 0";' '' \
   share_test '*FilesThatAreNoSegments'
 mutant "a signal ends a reservation" csrc/share_linux.cc '} while (error == EINTR);' '} while (false);' \
   share_test '*Interrupted'

@@ -38,7 +38,7 @@ mutant "Valid always true" tensor.go \
 mutant "a copy without the second look at sequence" include/judemap/seqlock.h \
   'if (header.sequence.load(std::memory_order_relaxed) != before) return Attempt::kTorn;' '' TestStress
 mutant "View takes what it saw for whole" read.go 'if t.Valid() {' 'if true {' 'TestView|TestStress'
-mutant "a header is trusted" csrc/protocol.cc \
+mutant "a header is trusted" csrc/tensor.cc \
   'if (metadata.none()) return nullptr;' 'return nullptr;' 'TestHeaders|FuzzHeader'
 mutant "Go takes a dimension of 2^63" read.go \
   'bytes, overflow = lo, overflow|hi|n>>(bits.UintSize-1)' 'bytes, overflow = lo, overflow|hi' TestHeaders
@@ -55,8 +55,8 @@ mutant "a write that outlives Close gives nothing back" judemap.go \
   $'if !s.open.Load() {\n\t\ts.finish()' $'if false {\n\t\ts.finish()' 'TestCloseDuringUpdate|TestCloseBesideWriters'
 mutant "the lock is given back by closing" csrc/share_linux.cc \
   'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' TestHandOverBesideChildren
-mutant "closed memory is not kept" csrc/protocol.cc \
-  'return memory::retire(header_, mapped_);' 'memory::unmap(header_, mapped_); return 0;' 'TestCloseUnderLoad|TestAfterClose'
+mutant "closed memory is not kept" csrc/mapping.cc \
+  'return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); return 0;' 'TestCloseUnderLoad|TestAfterClose'
 mutant "readers get no turn" read.go 'if wait = time.Until(turn); wait <= 0 {' 'if wait = time.Until(turn); false {' \
   'TestReadersFinish$'
 mutant "forgotten segments bring about no collection" mapping.go \
@@ -71,30 +71,30 @@ mutant "the drainer wakes nobody" wait.go 'waiters.wake()' '_ = waiters' TestWai
 mutant "a leader wakes nobody" wait.go 'close(w.end())' 'w.end()' 'TestWait|TestManyParked'
 mutant "a leader that leaves leaves nobody in its place" wait.go \
   'if token, err := s.watch(seen); err == nil {' 'if token, err := uint64(0), error(nil); err == nil {' 'TestLeaderLeaves'
-mutant "a commit wakes no other process" csrc/protocol.cc \
+mutant "a commit wakes no other process" csrc/mapping.cc \
   'const bool woken = wait::wake_all(&header_->sequence, shared_);' 'const bool woken = true;' TestWakesAtOnce
-mutant "every commit makes a system call" csrc/protocol.cc \
+mutant "every commit makes a system call" csrc/mapping.cc \
   'if (waiters == 0) return false;' '' TestCommitsWithoutSystemCalls
 mutant "one processor is given to a thread that blocks" wait.go \
   'if threadsParked.Add(1) <= mostThreadsParked && runtime.GOMAXPROCS(0) > 1 {' \
   'if threadsParked.Add(1) <= mostThreadsParked {' TestOneProcessor
-mutant "dead readers stay counted" csrc/protocol.cc \
+mutant "dead readers stay counted" csrc/mapping.cc \
   'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' TestDeadReadersAreForgotten
 
 # Other processes.
-mutant "a dead writer goes unnoticed" csrc/protocol.cc \
+mutant "a dead writer goes unnoticed" csrc/mapping.cc \
   'const bool dead = writer() == JM_WRITER_DIED;' 'const bool dead = false;' TestWriterDies
-mutant "a live writer counts as dead" csrc/protocol.cc \
-  'if (share::writer_locked(descriptor_.load(std::memory_order_relaxed), &locked) != 0 || locked) {' 'if (false) {' TestProcesses
-mutant "no lock between writers" csrc/protocol.cc \
+mutant "a live writer counts as dead" csrc/mapping.cc \
+  'if (share::locked(descriptor_.load(std::memory_order_relaxed), 0, &locked) != 0 || locked) {' 'if (false) {' TestProcesses
+mutant "no lock between writers" csrc/mapping.cc \
   'if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;' '' TestWriterDies
 mutant "the next writer repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' TestKill
-mutant "a writer beside foreign ones dies unnoticed" csrc/protocol.cc 'if (!flagged()) return false;' 'return false;' \
+mutant "a writer beside foreign ones dies unnoticed" csrc/mapping.cc 'if (!flagged()) return false;' 'return false;' \
   TestForeignWriterDies
 mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
-  'struct flock lock = lock_of(F_RDLCK);' 'struct flock lock = lock_of(F_WRLCK);' 'TestLockedByReader|TestHostileLocks'
+  'struct flock lock = lock_of(F_RDLCK, byte);' 'struct flock lock = lock_of(F_WRLCK, byte);' 'TestLockedByReader|TestHostileLocks'
 mutant "List opens what this process has open" csrc/share_linux.cc 'is_own = true;' 'continue;' TestListKeepsLocks
-mutant "a file with holes is mapped" csrc/protocol.cc \
+mutant "a file with holes is mapped" csrc/mapping.cc \
   'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' 'TestFullSharedMemory|TestHugeSparse'
 mutant "a memfd that anybody may open" csrc/share_linux.cc \
   'if (fchmod(file, 0600) != 0 || ftruncate' 'if (ftruncate' TestHandedOver
@@ -104,7 +104,7 @@ mutant "not sealed against writing" csrc/share_linux.cc \
 mutant "a segment's descriptor survives exec" csrc/share_linux.cc \
   'int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
   'int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
-mutant "a poll may take any time" csrc/protocol.cc \
+mutant "a poll may take any time" csrc/mapping.cc \
   'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
   'poll_.store(nanoseconds, std::memory_order_relaxed);' TestPollIntervals
 mutant "an option without effect is no error" option.go \

@@ -321,23 +321,41 @@ jm_status jm_protocol_abort(jm_segment* segment);
 jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out);
 jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out);
 
-/* Blocks the thread until the sequence is no longer `seen`, jm_protocol_wake is called, `timeout` nanoseconds have
+/* What segments and streams have in common; mapping.h says what must not run beside what. It is a part of the handle
+ * that it came from, and goes with it. */
+typedef struct jm_mapping jm_mapping;
+jm_mapping* jm_segment_mapping(jm_segment* segment);
+
+/* Blocks the thread until the sequence is no longer `seen`, jm_mapping_wake is called, `timeout` nanoseconds have
  * passed (negative: no matter), or it is time to look up; the caller then looks, and calls again. Errors:
  * JM_ERR_WRITER_DIED if the writer died and the sequence is still `seen`; JM_ERR_CLOSED; JM_ERR_FORKED. */
-jm_status jm_protocol_park(jm_segment* segment, uint64_t seen, int64_t timeout);
+jm_status jm_mapping_park(jm_mapping* mapping, uint64_t seen, int64_t timeout);
 
-/* Wakes the threads that are parked on this segment, of all processes. */
-void jm_protocol_wake(jm_segment* segment);
+/* Wakes the threads that are parked on the sequence, of all processes. */
+void jm_mapping_wake(jm_mapping* mapping);
 
-jm_status jm_protocol_descriptor(jm_segment* segment, int writable, int* out);
+/* As the functions without _mapping that have the same name. */
+jm_writer jm_mapping_writer_state(const jm_mapping* mapping);
+void jm_mapping_set_poll(jm_mapping* mapping, int64_t nanoseconds);
+void jm_mapping_set_threads(jm_mapping* mapping, unsigned threads);
+void jm_mapping_get_stats(const jm_mapping* mapping, jm_stats* out);
+uint64_t jm_mapping_capacity(const jm_mapping* mapping);
+jm_status jm_mapping_descriptor(jm_mapping* mapping, int writable, int* out);
+jm_status jm_mapping_watch_new(jm_parker* parker, jm_mapping* mapping, uint64_t token, jm_watch** out, size_t* lane);
+
+/* The header's start. */
+struct jm_header* jm_mapping_base(const jm_mapping* mapping);
+
+/* Gives the memory of an ended handle back, as jm_retire does. Errors: JM_ERR_SYSTEM. */
+jm_status jm_mapping_retire(jm_mapping* mapping);
+
+/* Locks the pages in physical memory, and lets them go. Errors: JM_ERR_PIN_DENIED, JM_ERR_FORKED. */
+jm_status jm_mapping_pin(jm_mapping* mapping);
+void jm_mapping_unpin(jm_mapping* mapping);
 
 /* Ends the handle for other processes: gives back the right to write and the descriptors, and wakes whoever is parked
- * on it. jm_protocol_retire then gives the memory back, as jm_retire does. */
+ * on it. jm_mapping_retire comes after it. */
 void jm_protocol_close(jm_segment* segment);
-jm_status jm_protocol_retire(jm_segment* segment);
-
-jm_status jm_protocol_pin(jm_segment* segment);
-void jm_protocol_unpin(jm_segment* segment);
 
 /* The bytes that a tensor takes. Errors: JM_ERR_DTYPE; JM_ERR_SHAPE; JM_ERR_ARGUMENT. */
 jm_status jm_tensor_bytes(const uint64_t* shape, uint32_t ndim, uint32_t dtype, uint64_t* bytes);

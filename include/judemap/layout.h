@@ -1,4 +1,5 @@
-/* The bytes of a segment: what every reader and writer of one agrees on.
+/* The bytes of a segment, and of a stream: what every reader and writer of one agrees on. docs/layout.md has them as a
+ * table.
  *
  * One definition for all languages: C++ sees the shared words as std::atomic, C (and through it cgo) sees the plain
  * integers of the same size and place. C code must not touch the fields of a live segment itself; judemap.h has the
@@ -8,6 +9,8 @@
  *   64 ... 191    metadata of the tensor
  *   192 ... 255   coordination between processes; zero in a private segment
  *   256 ...       the tensor
+ *
+ * A stream is a header of its own (jm_stream_header) and then a row of slots, each of them a segment to the byte.
  */
 #ifndef JUDEMAP_LAYOUT_H
 #define JUDEMAP_LAYOUT_H
@@ -57,11 +60,15 @@ enum jm_dtype {
 /* jm_header.magic of a segment that has the coordination block: "JUM1". */
 #define JM_MAGIC 0x314D554Au
 
+/* jm_header.magic of a stream's header: "JUS1". */
+#define JM_STREAM_MAGIC 0x3153554Au
+
 /* Bits of jm_header.flags. */
 #define JM_FLAG_WRITERS_WAKE 1u /* every writer of this segment wakes parked readers, so a reader need not poll */
 #define JM_FLAG_WRITER_ATTACHED                                                               \
   2u /* a process took the writer's lock and has not given it back: if nobody holds the lock, \
         that process died */
+#define JM_FLAG_EVERY_FRAME 4u /* a stream whose writer waits for the slowest reader; else a slow one skips frames */
 
 #ifdef __cplusplus
 #include <atomic>
@@ -89,6 +96,59 @@ struct jm_header {
   uint8_t later[40];            /* zero; for later use */
 };
 
+#define JM_STREAM_SLOTS 256   /* the most slots */
+#define JM_STREAM_READERS 64  /* the most readers: each has a bit in a word of pins */
+#define JM_STREAM_HEADER 8192 /* bytes of a stream's header */
+
+/* What a stream's header has in the bytes that jm_header keeps for later use. Set by the creator, and then fixed. */
+struct jm_stream_block {
+  uint32_t slots;   /* 2..JM_STREAM_SLOTS */
+  uint32_t readers; /* JM_STREAM_READERS */
+  uint64_t first; /* bytes from the start of the stream to slot 0: JM_STREAM_HEADER, rounded up to the creator's page */
+  uint64_t stride; /* bytes from a slot to the next: a slot's header and capacity, rounded up likewise */
+  uint8_t zero[16];
+};
+
+/* A reader's place in a stream; it is the reader's to write. Places lie on cache lines of their own. */
+struct jm_place {
+  JM_ATOMIC(uint64_t)
+  cursor; /* the number of the frame that the reader wants next: all before it, it has seen or missed */
+  JM_ATOMIC(uint32_t) process; /* the reader's process id, for people to read */
+  uint8_t zero[52];
+};
+
+/* The first 8192 bytes of a stream. The first 256 are a jm_header whose words mean the same, but for these: sequence is
+ * twice the number of the frame last committed, and never odd; the metadata is zero; capacity is that of each slot. */
+struct jm_stream_header {
+  JM_ATOMIC(uint64_t) sequence;
+  uint8_t padding0[56];
+  uint8_t no_tensor[128];
+  JM_ATOMIC(uint32_t) magic; /* JM_STREAM_MAGIC */
+  JM_ATOMIC(uint32_t) flags;
+  JM_ATOMIC(uint32_t) waiters;
+  uint32_t padding1;
+  JM_ATOMIC(uint64_t) capacity;
+  struct jm_stream_block block;
+
+  JM_ATOMIC(uint64_t) readers; /* bit r: reader r has its place */
+  uint8_t padding2[56];
+
+  /* Where a writer waits for a slot to be given back. */
+  JM_ATOMIC(uint32_t) released;     /* the word that it parks on: one more for each wake */
+  JM_ATOMIC(uint32_t) writer_waits; /* 1: who gives a slot back wakes the writer, and sets it to 0 */
+  uint8_t padding3[56];
+
+  uint8_t padding4[640];
+
+  JM_ATOMIC(uint32_t) table[JM_STREAM_SLOTS]; /* entry n % slots: the slot that has frame n, one of the last `slots` */
+  uint8_t padding5[2048];
+
+  struct jm_place places[JM_STREAM_READERS];
+};
+
+/* A slot's word of pins, in the bytes that jm_header keeps for later use: bit r says that reader r holds the slot. */
+#define JM_PINS_OFFSET 216
+
 #ifdef __cplusplus
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free,
               "judemap: 32- and 64-bit atomics must be lock-free: a lock inside one process does not order another");
@@ -110,6 +170,27 @@ static_assert(offsetof(jm_header, padding2) == 204, "layout: zero after waiters"
 static_assert(offsetof(jm_header, capacity) == 208, "layout: capacity");
 static_assert(offsetof(jm_header, later) == 216, "layout: for later use");
 static_assert(sizeof(jm_header) == JM_DATA_OFFSET, "layout: the data starts right behind the header");
+
+static_assert(sizeof(jm_stream_block) == sizeof(jm_header::later), "layout: the block of a stream");
+static_assert(sizeof(jm_place) == 64, "layout: a place is a cache line");
+static_assert(offsetof(jm_stream_header, sequence) == offsetof(jm_header, sequence), "layout: stream, sequence");
+static_assert(offsetof(jm_stream_header, magic) == offsetof(jm_header, magic), "layout: stream, magic");
+static_assert(offsetof(jm_stream_header, flags) == offsetof(jm_header, flags), "layout: stream, flags");
+static_assert(offsetof(jm_stream_header, waiters) == offsetof(jm_header, waiters), "layout: stream, waiters");
+static_assert(offsetof(jm_stream_header, capacity) == offsetof(jm_header, capacity), "layout: stream, capacity");
+static_assert(offsetof(jm_stream_header, block) == offsetof(jm_header, later), "layout: stream, block");
+static_assert(offsetof(jm_stream_block, slots) == 0, "layout: stream, slots at 216");
+static_assert(offsetof(jm_stream_block, readers) == 4, "layout: stream, most readers at 220");
+static_assert(offsetof(jm_stream_block, first) == 8, "layout: stream, first at 224");
+static_assert(offsetof(jm_stream_block, stride) == 16, "layout: stream, stride at 232");
+static_assert(offsetof(jm_stream_header, readers) == 256, "layout: stream, readers");
+static_assert(offsetof(jm_stream_header, released) == 320, "layout: stream, released");
+static_assert(offsetof(jm_stream_header, writer_waits) == 324, "layout: stream, writer_waits");
+static_assert(offsetof(jm_stream_header, table) == 1024, "layout: stream, table");
+static_assert(offsetof(jm_stream_header, places) == 4096, "layout: stream, places");
+static_assert(offsetof(jm_place, cursor) == 0 && offsetof(jm_place, process) == 8, "layout: stream, a place");
+static_assert(sizeof(jm_stream_header) == JM_STREAM_HEADER, "layout: stream, header");
+static_assert(JM_PINS_OFFSET == offsetof(jm_header, later), "layout: a slot's pins");
 #endif
 
 #endif /* JUDEMAP_LAYOUT_H */

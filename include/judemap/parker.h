@@ -10,7 +10,7 @@
 #include <mutex>
 #include <vector>
 
-#include "judemap/protocol.h"
+#include "judemap/mapping.h"
 
 namespace judemap {
 
@@ -28,7 +28,7 @@ class Parker {
   class Watch {
     friend class Parker;
     Parker* parker = nullptr;  // fixed, as the next three
-    Protocol* protocol = nullptr;
+    Mapping* mapping = nullptr;
     std::uint64_t token = 0;
     Lane* lane = nullptr;
     bool listed = false;      // the lane parks on it, and it is announced
@@ -39,7 +39,7 @@ class Parker {
 
   jm_status create(int* descriptor) noexcept;
   // Fills a new watch, the caller's, who frees it after remove().
-  jm_status add(Protocol* protocol, std::uint64_t token, Watch* watch, std::size_t* lane) noexcept;
+  jm_status add(Mapping* mapping, std::uint64_t token, Watch* watch, std::size_t* lane) noexcept;
   static jm_status arm(Watch* watch, std::uint64_t seen) noexcept;
   static void disarm(Watch* watch) noexcept;
   static void remove(Watch* watch) noexcept;

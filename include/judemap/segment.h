@@ -35,6 +35,9 @@ class TicketLock {
   std::uint64_t serving_ = 0;  // the ticket that holds the lock, or may take it
 };
 
+// Gives the memory of an ended handle back. 0, or an errno value.
+int give_back(Mapping& mapping) noexcept;
+
 class Segment {
  public:
   Segment() noexcept : writer_() {}
@@ -97,9 +100,6 @@ class Segment {
   jm_status pin() noexcept;
   void unpin() noexcept;
   bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
-
-  // Gives the memory of an ended handle back. 0, or an errno value.
-  int give_back() noexcept;
 
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   Protocol& protocol() noexcept { return protocol_; }

@@ -1,0 +1,430 @@
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+
+#include "judemap/mapping.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "clock.h"
+#include "fork.h"
+#include "memory.h"
+#include "payload.h"
+#include "share.h"
+#include "wait.h"
+
+namespace judemap {
+namespace {
+
+// How often a parked thread looks whether the writer died: a dead one cannot wake anybody. Also while no writer is
+// there: one may come, and die, between the look and the sleep (model/, FOREVER_IF_NONE).
+constexpr std::int64_t kLookForDeath = 40'000'000;  // ns
+
+// How often a thread parked on private memory looks whether its own handle was closed.
+constexpr std::int64_t kLookForClose = 1'000'000'000;  // ns
+
+// How long a commit may seem stuck, by a writer that takes no lock, before that writer counts as dead: this, and a
+// nanosecond for each byte of capacity, since no machine that runs this writes slower.
+constexpr std::int64_t kStuck = 50'000'000;  // ns
+
+// For how long, and how many commits, waiters must have been absent to be taken for dead.
+constexpr std::int64_t kAbsent = 1'000'000'000;  // ns
+constexpr std::uint32_t kAbsentCommits = 100;
+
+// The shortest poll is what a Linux timer is late by anyway; with less, polling is spinning. The longest is a day.
+constexpr std::int64_t kShortestPoll = 50'000;  // ns
+constexpr std::int64_t kLongestPoll = std::int64_t{24} * 3600 * 1'000'000'000;
+
+// The status for an error of the functions of share.h and memory.h. errno has it too where it is the system's.
+jm_status status_of(int error) noexcept {
+  if (error == 0) return JM_OK;
+  if (error == share::kNoProc) return JM_ERR_NO_PROC;
+  errno = error;
+  return JM_ERR_SYSTEM;
+}
+
+bool good_name(const char* name) noexcept {
+  if (name == nullptr) return false;
+  const std::size_t length = strnlen(name, share::kMostNameBytes + 1);
+  return length != 0 && length <= share::kMostNameBytes && std::strchr(name, '/') == nullptr &&
+         std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0;
+}
+
+// Reserves memory for all of a new file, and with `populate` makes its pages, which does so too, and by several
+// threads.
+int reserve_all(int descriptor, void* base, std::size_t size, bool populate) noexcept {
+  int error = populate ? payload::populate(base, size, true, 0) : ENOTSUP;
+  if (error == ENOTSUP) error = share::reserve(descriptor, size);
+  return error == EFAULT ? ENOSPC : error;
+}
+
+}  // namespace
+
+// ---- Making and opening ---------------------------------------------------------------------------------------------
+
+Mapping::Mapping() noexcept = default;
+
+Mapping::~Mapping() {
+  if (header_ == nullptr) return;
+  close();
+  memory::unmap(header_, mapped_);
+}
+
+void Mapping::take(void* base, std::size_t size, std::uint64_t capacity) noexcept {
+  header_ = static_cast<jm_header*>(base);
+  mapped_ = size;
+  capacity_ = capacity;
+  generation_ = fork::generation.load(std::memory_order_relaxed);
+}
+
+jm_status Mapping::make(std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  if (const int error = fork::watch()) return status_of(error);
+  void* base;
+  if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) return status_of(error);
+  if ((flags & JM_POPULATE) != 0) {
+    // Where the system can't, the first access makes the pages, as without the flag.
+    const int error = payload::populate(base, size, true, 0);
+    if (error != 0 && error != ENOTSUP) {
+      memory::unmap(base, size);
+      return status_of(error == EFAULT ? ENOMEM : error);
+    }
+  }
+  // The zeroed pages are a valid header already: std::atomic of a word is that word, and all of them start at 0.
+  take(base, size, capacity);
+  counts_waiters_ = (flags & JM_NO_PARKING) == 0;
+  attached_.store(true, std::memory_order_relaxed);  // nobody else can write
+  return JM_OK;
+}
+
+jm_status Mapping::make_named(const char* name, std::size_t size, std::uint32_t mode, std::uint32_t flags,
+                              const Block& block) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  if (!good_name(name)) return JM_ERR_NAME;
+  int descriptor;
+  if (const int error = share::make(size, mode, &descriptor)) return status_of(error);
+  return adopt_new(descriptor, name, size, flags, block);
+}
+
+jm_status Mapping::make_nameless(std::size_t size, std::uint32_t flags, const Block& block) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  int descriptor;
+  if (const int error = share::make_nameless(size, &descriptor)) return status_of(error);
+  return adopt_new(descriptor, nullptr, size, flags, block);
+}
+
+jm_status Mapping::open_named(const char* name, std::uint32_t flags, Judge judge, Found* found,
+                              const char** why) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  if (!good_name(name)) return JM_ERR_NAME;
+  const bool writable = (flags & JM_READ_ONLY) == 0;
+  int descriptor;
+  if (const int error = share::open(name, writable, &descriptor)) return status_of(error);
+  return adopt(descriptor, writable, judge, found, why);
+}
+
+jm_status Mapping::open_descriptor(int descriptor, std::uint32_t flags, Judge judge, Found* found,
+                                   const char** why) noexcept {
+  if (header_ != nullptr) return JM_ERR_ARGUMENT;
+  const bool writable = (flags & JM_READ_ONLY) == 0;
+  int own;
+  if (const int error = share::duplicate(descriptor, writable, &own)) return status_of(error);
+  return adopt(own, writable, judge, found, why);
+}
+
+// Maps a new file, writes its block, and gives it its name (nullptr: none). Closes the descriptor if it fails.
+jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size, std::uint32_t flags,
+                             const Block& block) noexcept {
+  void* base = nullptr;
+  lock_.reset(new (std::nothrow) share::Locks);
+  int error = lock_ == nullptr ? ENOMEM : fork::watch();
+  if (error == 0) error = share::map(descriptor, size, true, &base);
+  if (error == 0) {
+    if ((flags & JM_NO_HUGE_PAGES) == 0) memory::advise_huge_pages(base, size);
+    // Without memory behind it a store to a page is a SIGBUS where there is no room.
+    error = reserve_all(descriptor, base, size, (flags & JM_POPULATE) != 0);
+    if (error != 0) memory::unmap(base, size);
+  }
+  const bool writers_wake = (flags & JM_FOREIGN_WRITERS) == 0;
+  if (error == 0) {
+    auto* header = static_cast<jm_header*>(base);  // zeroed pages are a valid header
+    header->capacity.store(block.capacity, std::memory_order_relaxed);
+    header->flags.store(block.flags | (writers_wake ? JM_FLAG_WRITERS_WAKE : 0), std::memory_order_relaxed);
+    if (block.stream != nullptr) std::memcpy(header->later, block.stream, sizeof header->later);
+    header->magic.store(block.magic, std::memory_order_release);
+    error = name != nullptr
+                ? share::publish(descriptor, name)
+                : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // after the mapping that may write
+    if (error != 0) memory::unmap(base, size);
+  }
+  if (error != 0) {
+    lock_.reset();
+    share::close(descriptor);
+    return status_of(error);
+  }
+  take(base, size, block.capacity);
+  shared_ = block_ = true;
+  descriptor_.store(descriptor, std::memory_order_relaxed);
+  writers_wake_ = writers_wake;
+  return JM_OK;
+}
+
+// Checks a file, by reading what it must before anything is mapped, and maps it. Closes the descriptor if it fails.
+jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* found, const char** why) noexcept {
+  const char* reason = nullptr;
+  void* base = nullptr;
+  std::uint64_t bytes = 0;
+  std::size_t mapped = 0;
+  std::uint32_t flags = 0;
+  bool reserved = false, too_large = false;
+  lock_.reset(new (std::nothrow) share::Locks);
+  int error = lock_ == nullptr ? ENOMEM : fork::watch();
+  if (error == 0) error = share::size(descriptor, &bytes, &reserved);
+  if (error != 0) {
+  } else if (bytes == 0) {
+    reason = "it is empty: no segment, or one whose creator died before it was ready";
+  } else if (bytes <= JM_DATA_OFFSET) {
+    reason = "it is too short to be a segment";
+  } else if ((mapped = memory::whole_pages(bytes)) == 0) {
+    too_large = true;
+  } else {
+    // Another process wrote this: nothing of it is taken on trust.
+    alignas(jm_header) unsigned char first[sizeof(jm_header)];
+    if ((error = share::read(descriptor, first, sizeof first)) == 0) {
+      const auto* header = reinterpret_cast<const jm_header*>(first);
+      flags = header->flags.load(std::memory_order_relaxed);
+      reason = judge(*header, bytes, found);
+    }
+    if (error == 0 && reason == nullptr && !reserved) {
+      if (writable) {
+        error = share::reserve(descriptor, bytes);
+      } else {
+        reason =
+            "there is no memory behind some of it, and to look at that takes what may not be there; who opens it "
+            "for writing reserves it";
+      }
+    }
+  }
+  if (error == 0 && reason == nullptr && !too_large) error = share::map(descriptor, mapped, writable, &base);
+  if (base == nullptr || error != 0) {
+    lock_.reset();
+    share::close(descriptor);
+    if (too_large) return JM_ERR_CAPACITY;
+    if (error != 0) return status_of(error);
+    if (why != nullptr) *why = reason;
+    return JM_ERR_CORRUPT;
+  }
+  take(base, mapped, found->capacity);
+  shared_ = true;
+  block_ = found->block;
+  writable_ = writable;
+  descriptor_.store(descriptor, std::memory_order_relaxed);
+  counts_waiters_ = block_ && writable;
+  writers_wake_ = block_ && (flags & JM_FLAG_WRITERS_WAKE) != 0;
+  return JM_OK;
+}
+
+jm_status Mapping::open_again(bool writable, int* out) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  if (!shared_) return JM_ERR_ARGUMENT;
+  if (writable && !writable_) return JM_ERR_READ_ONLY;
+  return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
+}
+
+jm_status Mapping::remove(const char* name) noexcept {
+  if (!good_name(name)) return JM_ERR_NAME;
+  return status_of(share::remove(name));
+}
+
+// ---- The writer ---------------------------------------------------------------------------------------------------
+
+bool Mapping::inherited() const noexcept { return fork::generation.load(std::memory_order_relaxed) != generation_; }
+
+jm_status Mapping::become_writer() noexcept {
+  if (!writable_) return JM_ERR_READ_ONLY;
+  const int error = lock_->take(descriptor_.load(std::memory_order_relaxed), 0);
+  if (error != 0) lock_->close();
+  if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;
+  if (error != 0) return status_of(error);
+  // After the lock, and taken back before it is let go: the flag without the lock is a death.
+  if (counts_waiters_) header_->flags.fetch_or(JM_FLAG_WRITER_ATTACHED);
+  attached_.store(true, std::memory_order_release);
+  return JM_OK;
+}
+
+// ---- Waiting --------------------------------------------------------------------------------------------------------
+
+void Mapping::committed() noexcept {
+  // Only the writer stores them.
+  commits_.store(commits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (wake_waiters()) wakes_.store(wakes_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+void Mapping::wake() noexcept { wait::wake_all(&header_->sequence, shared_); }
+
+bool Mapping::wake_waiters() noexcept {
+  if (!counts_waiters_) return false;
+  // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
+  // that is about to park, or the kernel, when it compares the sequence for that reader, sees the commit.
+  std::uint32_t waiters = header_->waiters.load(std::memory_order_seq_cst);
+  if (waiters == 0) return false;
+  const bool woken = wait::wake_all(&header_->sequence, shared_);
+  if (woken || waiters != absent_) {
+    absent_ = waiters;
+    absent_commits_ = 0;
+    return woken;
+  }
+  // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
+  // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and
+  // looks up after kLookForDeath.
+  if (absent_commits_++ == 0) absent_since_ = now();
+  if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {
+    header_->waiters.compare_exchange_strong(waiters, 0);
+    absent_ = 0;
+  }
+  return false;
+}
+
+// announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of
+// the count; who comes later finds closed_ set, and takes itself out. retire() leaves the header where it is for as
+// long as one of them is at it (model/count.pml).
+void Mapping::announce() noexcept {
+  if (!counts_waiters_ || inherited()) return;
+  counting_.fetch_add(1, std::memory_order_seq_cst);
+  header_->waiters.fetch_add(1, std::memory_order_seq_cst);
+  announced_.fetch_add(1, std::memory_order_seq_cst);
+  if (closed_.load(std::memory_order_seq_cst)) uncount_one();
+  counting_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void Mapping::conceal() noexcept {
+  if (!counts_waiters_ || inherited()) return;
+  counting_.fetch_add(1, std::memory_order_seq_cst);
+  uncount_one();
+  counting_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+void Mapping::uncount_one() noexcept {
+  std::uint32_t announced = announced_.load(std::memory_order_relaxed);
+  do {
+    if (announced == 0) return;  // close() did it
+  } while (!announced_.compare_exchange_weak(announced, announced - 1, std::memory_order_seq_cst));
+  uncount(1);
+}
+
+void Mapping::uncount(std::uint32_t readers) noexcept {
+  std::uint32_t waiters = header_->waiters.load(std::memory_order_relaxed);
+  // Not below 0: a writer may have taken these readers for dead.
+  while (!header_->waiters.compare_exchange_weak(waiters, waiters - std::min(waiters, readers),
+                                                 std::memory_order_relaxed)) {
+  }
+}
+
+std::int64_t Mapping::nap() const noexcept {
+  if (polls()) return poll_.load(std::memory_order_relaxed);
+  return shared_ ? kLookForDeath : kLookForClose;
+}
+
+void Mapping::set_poll(std::int64_t nanoseconds) noexcept {
+  poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);
+}
+
+jm_status Mapping::park(std::uint64_t seen, std::int64_t timeout) noexcept {
+  if (inherited()) return JM_ERR_FORKED;
+  announce();
+  jm_status status = JM_OK;
+  // A look before the system call; the one that counts is the kernel's, when it parks the thread.
+  if (version() == seen && !closed()) {
+    if (died()) {
+      // It may have ended this commit with its last breath: only the same sequence as before is a stuck one.
+      if (version() == seen) status = JM_ERR_WRITER_DIED;
+    } else {
+      const std::int64_t time = timeout < 0 ? nap() : std::min(timeout, nap());
+      const wait::Word word = {&header_->sequence, static_cast<std::uint32_t>(seen), shared_};
+      wait::park_any(&word, 1, time);
+    }
+  }
+  conceal();
+  return closed() ? JM_ERR_CLOSED : status;
+}
+
+bool Mapping::flagged() const noexcept {
+  return block_ && (header_->flags.load(std::memory_order_acquire) & JM_FLAG_WRITER_ATTACHED) != 0;
+}
+
+jm_writer Mapping::writer() const noexcept {
+  if (!shared_ || closed()) return JM_WRITER_NONE;
+  if (attached()) return JM_WRITER_HERE;
+  const std::uint64_t sequence = version();
+  for (int look = 0; look < 2; ++look) {
+    bool locked = false;
+    if (share::locked(descriptor_.load(std::memory_order_relaxed), 0, &locked) != 0 || locked) {
+      died_at_.store(kNever, std::memory_order_relaxed);
+      return JM_WRITER_OTHER;
+    }
+    if (!left_behind(sequence) || version() != sequence) return JM_WRITER_NONE;
+  }
+  return JM_WRITER_DIED;
+}
+
+// A writer takes the lock, then sets the flag, then commits, if only by giving up; it clears the flag, then drops the
+// lock. So the flag, or an odd sequence, without a lock is a death, unless one writer ended and another began in
+// between: hence writer()'s second look, and the sequence that must be the same before and after both
+// (model/segment.pml).
+bool Mapping::left_behind(std::uint64_t sequence) const noexcept {
+  const bool odd = (sequence & 1) != 0;
+  if (writers_wake_) return odd || flagged();
+  // Others may write here who take no lock.
+  if (odd) {
+    // In the middle of a commit, or dead in it: the time tells.
+    if (odd_.load(std::memory_order_acquire) != sequence) {
+      odd_since_.store(now(), std::memory_order_relaxed);
+      odd_.store(sequence, std::memory_order_release);
+    }
+    return now() - odd_since_.load(std::memory_order_relaxed) >= kStuck + static_cast<std::int64_t>(capacity_);
+  }
+  if (!flagged()) return false;
+  // One of this code died between two commits. When the sequence moves on and nobody has the lock, others are alive.
+  std::uint64_t at = kNever;
+  return died_at_.compare_exchange_strong(at, sequence, std::memory_order_relaxed) || at == sequence;
+}
+
+bool Mapping::died() const noexcept {
+  if (!shared_ || ((version() & 1) == 0 && !flagged())) return false;
+  // A system call only now and then: a reader parks thousands of times a second under a writer that is alive.
+  const std::int64_t time = now();
+  if (time - looked_.load(std::memory_order_relaxed) < kLookForDeath) return false;
+  const bool dead = writer() == JM_WRITER_DIED;
+  if (!dead) looked_.store(time, std::memory_order_relaxed);  // a death is found by every look from then on
+  return dead;
+}
+
+// ---- The end --------------------------------------------------------------------------------------------------------
+
+void Mapping::close() noexcept {
+  if (header_ == nullptr || closed_.exchange(true, std::memory_order_seq_cst)) return;  // see announce()
+  if (!inherited()) {
+    if (shared_ && attached_.exchange(false) && counts_waiters_) header_->flags.fetch_and(~JM_FLAG_WRITER_ATTACHED);
+    if (lock_ != nullptr) {
+      lock_->give(0);  // after the flag: see left_behind()
+      lock_->close();
+    }
+    if (const std::uint32_t announced = announced_.exchange(0, std::memory_order_seq_cst)) uncount(announced);
+    if (shared_ || counts_waiters_) wake();  // those of this handle find it closed
+  }
+  if (const int descriptor = descriptor_.exchange(-1); descriptor >= 0) share::close(descriptor);
+}
+
+int Mapping::retire() noexcept {
+  if (counting_.load(std::memory_order_seq_cst) != 0) return EAGAIN;
+  return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());
+}
+
+int Mapping::pin() noexcept { return memory::pin(header_, mapped_); }
+
+void Mapping::unpin() noexcept { memory::unpin(header_, mapped_); }
+
+}  // namespace judemap
