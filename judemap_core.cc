@@ -11,6 +11,8 @@
 #include "csrc/segment.cc"
 #include "csrc/share_linux.cc"
 #include "csrc/share_other.cc"
+#include "csrc/stream.cc"
+#include "csrc/stream_protocol.cc"
 #include "csrc/tensor.cc"
 #include "csrc/wait_linux.cc"
 #include "csrc/wait_other.cc"

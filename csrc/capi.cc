@@ -11,10 +11,13 @@
 #include "judemap/judemap.h"
 #include "judemap/parker.h"
 #include "judemap/segment.h"
+#include "judemap/stream.h"
 #include "memory.h"
 #include "share.h"
 
 struct jm_segment final : judemap::Segment {};
+struct jm_stream final : judemap::Stream {};
+struct jm_reader final : judemap::Reader {};
 struct jm_parker final : judemap::Parker {};
 struct jm_watch final : judemap::Parker::Watch {};
 struct jm_list final : judemap::share::Names {};
@@ -91,6 +94,10 @@ const char* jm_strerror(int status) {
       return "nothing was committed in time";
     case JM_ERR_FORKED:
       return "a forked child can only read through its parent's handle; open the segment anew";
+    case JM_ERR_NO_SLOT:
+      return "no slot of the stream is free: readers hold them, or have yet to take what is in them";
+    case JM_ERR_NO_PLACE:
+      return "the stream has as many readers as it can have";
     case JM_ERR_NO_PROC:
       return "/proc is not mounted, by which a segment's file is named and opened anew";
   }
@@ -305,6 +312,176 @@ jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out) {
 jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out) {
   if (segment == nullptr || out == nullptr || (buffer == nullptr && size != 0)) return JM_ERR_ARGUMENT;
   return segment->protocol().try_read_into(buffer, size, out);
+}
+
+jm_status jm_stream_new(uint32_t slots, uint64_t capacity, uint32_t flags, jm_stream** out) {
+  return make_handle(out, [&](jm_stream& stream) { return stream.create(slots, capacity, flags); });
+}
+
+jm_status jm_stream_create(const char* name, uint32_t slots, uint64_t capacity, uint32_t mode, uint32_t flags,
+                           jm_stream** out) {
+  return make_handle(out, [&](jm_stream& stream) { return stream.create(name, slots, capacity, mode, flags); });
+}
+
+jm_status jm_stream_create_sealed(uint32_t slots, uint64_t capacity, uint32_t flags, jm_stream** out) {
+  return make_handle(out, [&](jm_stream& stream) { return stream.create_sealed(slots, capacity, flags); });
+}
+
+jm_status jm_stream_open(const char* name, uint32_t flags, jm_stream** out, const char** why) {
+  return make_handle(out, [&](jm_stream& stream) { return stream.open(name, flags, why); });
+}
+
+jm_status jm_stream_open_descriptor(int descriptor, uint32_t flags, jm_stream** out, const char** why) {
+  return make_handle(out, [&](jm_stream& stream) { return stream.open(descriptor, flags, why); });
+}
+
+jm_status jm_stream_retire(jm_stream* stream) { return stream == nullptr ? JM_ERR_ARGUMENT : stream->retire(); }
+
+void jm_stream_free(jm_stream* stream) { delete stream; }
+
+jm_mapping* jm_stream_mapping(jm_stream* stream) { return stream == nullptr ? nullptr : handle_of(stream->protocol()); }
+
+uint32_t jm_stream_slots(const jm_stream* stream) { return stream == nullptr ? 0 : stream->protocol().slots(); }
+
+int jm_stream_every_frame(const jm_stream* stream) { return stream != nullptr && stream->protocol().every_frame(); }
+
+struct jm_header* jm_stream_slot(const jm_stream* stream, uint32_t index) {
+  return stream == nullptr || index >= stream->protocol().slots() ? nullptr : stream->protocol().slot(index);
+}
+
+jm_status jm_stream_write(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
+                          uint64_t length, int64_t timeout) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->write(shape, ndim, dtype, data, length, timeout);
+}
+
+jm_status jm_stream_fill(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value,
+                         int64_t timeout) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->fill(shape, ndim, dtype, value, timeout);
+}
+
+jm_status jm_stream_begin(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                          uint64_t* length, int64_t timeout) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->begin(shape, ndim, dtype, data, length, timeout);
+}
+
+jm_status jm_stream_commit(jm_stream* stream) { return stream == nullptr ? JM_ERR_ARGUMENT : stream->commit(); }
+
+jm_status jm_stream_abort(jm_stream* stream) { return stream == nullptr ? JM_ERR_ARGUMENT : stream->abort(); }
+
+jm_status jm_stream_try_read_into(const jm_stream* stream, uint64_t after, void* buffer, uint64_t size,
+                                  jm_tensor* out) {
+  if (stream == nullptr || out == nullptr || (buffer == nullptr && size != 0)) return JM_ERR_ARGUMENT;
+  return stream->protocol().try_read_into(after, buffer, size, out);
+}
+
+jm_status jm_stream_try_read(const jm_stream* stream, uint64_t after, jm_tensor* out) {
+  return stream == nullptr || out == nullptr ? JM_ERR_ARGUMENT : stream->protocol().try_read(after, out);
+}
+
+size_t jm_stream_readers(const jm_stream* stream, jm_reader_info* out) {
+  return stream == nullptr || out == nullptr ? 0 : stream->protocol().places(out, true);
+}
+
+jm_status jm_reader_new(jm_stream* stream, jm_reader** out) {
+  if (stream == nullptr) return JM_ERR_ARGUMENT;
+  return make_handle(out, [&](jm_reader& reader) { return reader.open(stream); });
+}
+
+void jm_reader_free(jm_reader* reader) { delete reader; }
+
+jm_status jm_reader_next(jm_reader* reader, int64_t timeout, jm_tensor* out) {
+  return reader == nullptr || out == nullptr ? JM_ERR_ARGUMENT : reader->next(timeout, out);
+}
+
+void jm_reader_keep(jm_reader* reader, const jm_tensor* frame) {
+  if (reader != nullptr && frame != nullptr) reader->keep(*frame);
+}
+
+void jm_reader_release(jm_reader* reader, const jm_tensor* frame) {
+  if (reader != nullptr && frame != nullptr) reader->release(*frame);
+}
+
+uint64_t jm_reader_missed(const jm_reader* reader) { return reader == nullptr ? 0 : reader->missed(); }
+
+void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds) {
+  if (mapping != nullptr) of(mapping).set_spin(nanoseconds);
+}
+
+jm_status jm_stream_protocol_write(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                   const uint8_t* data, uint64_t length) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->protocol().write(shape, ndim, dtype, data, length);
+}
+
+jm_status jm_stream_protocol_fill(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                  double value) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->protocol().fill(shape, ndim, dtype, value);
+}
+
+jm_status jm_stream_protocol_begin(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                                   uint64_t* length) {
+  if (stream == nullptr || data == nullptr || length == nullptr) return JM_ERR_ARGUMENT;
+  return stream->protocol().begin(shape, ndim, dtype, data, length);
+}
+
+jm_status jm_stream_protocol_commit(jm_stream* stream) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->protocol().commit();
+}
+
+jm_status jm_stream_protocol_abort(jm_stream* stream) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->protocol().abort();
+}
+
+jm_status jm_stream_protocol_announce(jm_stream* stream, uint32_t* seen) {
+  return stream == nullptr || seen == nullptr ? JM_ERR_ARGUMENT : stream->protocol().announce_writer(seen);
+}
+
+jm_status jm_stream_protocol_park(jm_stream* stream, uint32_t seen, int64_t timeout) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->protocol().park_writer(seen, timeout);
+}
+
+void jm_stream_protocol_wake(jm_stream* stream) {
+  if (stream != nullptr) stream->protocol().wake_writer();
+}
+
+void jm_stream_protocol_close(jm_stream* stream) {
+  if (stream != nullptr) stream->protocol().close();
+}
+
+jm_status jm_reader_protocol_join(jm_stream* stream, jm_reader** out) {
+  if (stream == nullptr) return JM_ERR_ARGUMENT;
+  return make_handle(out, [&](jm_reader& reader) {
+    reader.belong_to(stream);
+    return stream->protocol().join(&reader.place());
+  });
+}
+
+jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm_tensor* out) {
+  if (reader == nullptr || out == nullptr) return JM_ERR_ARGUMENT;
+  judemap::StreamProtocol& protocol = reader->stream()->protocol();
+  if (before != nullptr) protocol.release(&reader->place(), *before);
+  return protocol.take(&reader->place(), out);
+}
+
+void jm_reader_protocol_let_go(jm_reader* reader) {
+  if (reader != nullptr) reader->stream()->protocol().let_go(&reader->place());
+}
+
+void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame) {
+  if (reader != nullptr && frame != nullptr) reader->stream()->protocol().release(&reader->place(), *frame);
+}
+
+void jm_reader_protocol_leave(jm_reader* reader) {
+  if (reader != nullptr) reader->stream()->protocol().leave(&reader->place());
+}
+
+void jm_reader_protocol_free(jm_reader* reader) {
+  if (reader == nullptr) return;
+  reader->belong_to(nullptr);
+  delete reader;
+}
+
+const uint64_t* jm_reader_protocol_held(const jm_reader* reader) {
+  return reader == nullptr ? nullptr : reinterpret_cast<const uint64_t*>(reader->place().held());
 }
 
 void jm_protocol_close(jm_segment* segment) {

@@ -55,6 +55,8 @@ void after_in_child() {
 
 }  // namespace
 
+std::uint32_t process() noexcept { return static_cast<std::uint32_t>(getpid()); }
+
 int watch() noexcept {
   static const int error = pthread_atfork(before, after_in_parent, after_in_child);
   return error;
@@ -85,10 +87,13 @@ void Descriptor::close() noexcept {
 
 #else  // Windows has no fork
 
+#include <process.h>
+
 namespace judemap {
 namespace fork {
 
 std::atomic<std::uint32_t> generation{0};
+std::uint32_t process() noexcept { return static_cast<std::uint32_t>(_getpid()); }
 int watch() noexcept { return 0; }
 int Descriptor::open(const char*, int) noexcept { return 0; }
 void Descriptor::close() noexcept {}

@@ -17,6 +17,9 @@ extern std::atomic<std::uint32_t> generation;
 // want of memory, which gives ENOMEM.
 int watch() noexcept;
 
+// This process's number.
+std::uint32_t process() noexcept;
+
 // A descriptor that a forked child closes at once. Made by open_descriptor, so that no fork comes in between.
 class Descriptor {
  public:

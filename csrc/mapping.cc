@@ -334,6 +334,9 @@ void Mapping::set_poll(std::int64_t nanoseconds) noexcept {
 
 jm_status Mapping::park(std::uint64_t seen, std::int64_t timeout) noexcept {
   if (inherited()) return JM_ERR_FORKED;
+  std::int64_t spin = this->spin();
+  if (timeout >= 0) spin = std::min(spin, timeout);
+  if (wait::spin(spin, [&] { return version() != seen || closed(); })) return closed() ? JM_ERR_CLOSED : JM_OK;
   announce();
   jm_status status = JM_OK;
   // A look before the system call; the one that counts is the kernel's, when it parks the thread.

@@ -130,14 +130,6 @@ struct Task {
 constexpr unsigned kMostThreads = 16;
 constexpr unsigned kDefaultThreads = 4;  // where memory is the limit, more seldom make a copy faster
 
-void pause() noexcept {
-#if defined(__SSE2__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb");
-#endif
-}
-
 // What a job's caller and helpers agree on, in one word, so that a part can be taken only from the task that it belongs
 // to: which task it is, how many more helpers may join, and which parts nobody has taken yet: [begin, end).
 // The caller takes them from the front and the helpers from the back: a range that is written again and again is then
@@ -236,7 +228,7 @@ void run(Helper& self) noexcept {
     constexpr int kLinger = 200;
     for (int i = 0; i < kLinger; ++i) {
       if (help()) i = 0;
-      pause();
+      wait::pause();
     }
     // Sequentially consistent, as in call(): either this thread sees the job, or the caller sees that it must wake it.
     self.state.store(kIdle, std::memory_order_seq_cst);
@@ -349,7 +341,7 @@ void share(Task& task, unsigned threads) noexcept {
 
   // Acquire, all of them: they pair with the release increment in help().
   constexpr int kSpins = 1000;  // about as long as a part takes; then the helper may need this very processor
-  for (int i = 0; i < kSpins && job->done.load(std::memory_order_acquire) != others; ++i) pause();
+  for (int i = 0; i < kSpins && job->done.load(std::memory_order_acquire) != others; ++i) wait::pause();
   if (job->done.load(std::memory_order_acquire) != others) {
     std::uint32_t done = job->done.fetch_or(kParked, std::memory_order_acquire) | kParked;
     while ((done & ~kParked) != others) {

@@ -8,24 +8,9 @@
 #include <thread>
 
 #include "clock.h"
-
-#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
-#include <immintrin.h>
-#endif
+#include "wait.h"
 
 namespace judemap {
-namespace {
-
-void pause() noexcept {
-#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
-  _mm_pause();
-#elif defined(__aarch64__) && defined(__GNUC__)
-  asm volatile("isb");  // a few tens of cycles, as x86's pause; "yield" is a no-op on most cores
-#endif
-}
-
-}  // namespace
-
 void TicketLock::lock() noexcept {
   std::unique_lock<std::mutex> hold(mutex_);
   const std::uint64_t ticket = next_++;
@@ -144,7 +129,7 @@ jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
     const jm_status status = busy ? JM_ERR_BUSY : attempt();
     if (status != JM_ERR_BUSY) return status;
     if (!busy) ++torn;
-    pause();
+    wait::pause();
   }
   // Then by parking until the commit is over. A writer goes before readers; but one of this handle that leaves no time
   // for an attempt has to let one in at last, where the others can't be asked to.

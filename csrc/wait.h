@@ -8,6 +8,12 @@
 #include <cstdint>
 #include <initializer_list>
 
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+#include "clock.h"
+
 namespace judemap {
 namespace wait {
 
@@ -23,6 +29,28 @@ constexpr std::int64_t kForever = -1;
 
 // Words that park_any takes at most; 1 where the platform can't park on several.
 std::size_t most_words() noexcept;
+
+// Tells the processor that this thread spins.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  asm volatile("isb");  // a few tens of cycles, as x86's pause; "yield" is a no-op on most cores
+#endif
+}
+
+// Looks again and again, for some time in nanoseconds. Whether `over` was true in the end.
+template <class Over>
+bool spin(std::int64_t nanoseconds, Over&& over) noexcept {
+  if (nanoseconds <= 0) return false;
+  for (const std::int64_t end = now() + nanoseconds; now() < end;) {
+    for (int i = 0; i < 16; ++i) {
+      if (over()) return true;
+      pause();
+    }
+  }
+  return false;
+}
 
 // Parks until one of the words is woken, holds another value than expected, or `timeout` nanoseconds have passed
 // (kForever: never). May return early for no reason. `count` is at most most_words().

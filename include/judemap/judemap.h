@@ -44,11 +44,16 @@ typedef enum jm_status {
   JM_ERR_WRITER_DIED = 16,   /* the writing process died; in a read: in the middle of a commit */
   JM_ERR_TIMEOUT = 17,       /* nothing was committed in time */
   JM_ERR_FORKED = 18,        /* a forked child's copy of its parent's handle can be read, and nothing else */
-  JM_ERR_NO_PROC = 19        /* /proc is not there, by which a segment's file is named and opened anew */
+  JM_ERR_NO_PROC = 19,       /* /proc is not there, by which a segment's file is named and opened anew */
+  JM_ERR_NO_SLOT = 20,       /* readers hold all slots that could be written to; or have yet to take what is in them */
+  JM_ERR_NO_PLACE = 21       /* the stream has as many readers as it can have */
 } jm_status;
 
 /* One segment, mapped into this process. */
 typedef struct jm_segment jm_segment;
+
+/* What segments and streams have in common. It is a part of the handle that it comes from, and goes with it. */
+typedef struct jm_mapping jm_mapping;
 
 /* A snapshot of a segment. */
 typedef struct jm_tensor {
@@ -77,6 +82,10 @@ typedef struct jm_tensor {
 /* jm_new, jm_create, jm_create_sealed: all pages are made at once, by several threads, and as huge pages where the
  * system has them; else the first access makes each. */
 #define JM_POPULATE 32u
+
+/* jm_stream_new, jm_stream_create, jm_stream_create_sealed: no frame is lost: the writer waits for the slowest reader.
+ * Else it waits for none, and a reader that is slow skips frames. */
+#define JM_EVERY_FRAME 64u
 
 /* How often a reading call tries by itself before it parks until a commit is over: looks at a sequence that is odd, and
  * copies that a commit tore. */
@@ -302,6 +311,106 @@ void jm_unpin(jm_segment* segment);
 /* Whether the segment is pinned. */
 int jm_is_pinned(const jm_segment* segment);
 
+/* ---- Streams --------------------------------------------------------------------------------------------------------
+ *
+ * A stream is a row of slots, each a segment to the byte. A frame is a tensor whose version is twice its number. A
+ * reader holds a frame's slot from the time that it gets it until it gives it back, and so long it stays whole,
+ * whatever the writer and other processes do. With at least two slots more than readers hold at a time, the writer
+ * always finds one.
+ *
+ * What holds for the functions of segments, of threads, errors and forks, holds for these; a forked child can't read by
+ * its parent's handles, and opens the stream anew. */
+
+typedef struct jm_stream jm_stream;
+
+/* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but for jm_reader_free
+ * after which there is none. */
+typedef struct jm_reader jm_reader;
+
+/* jm_new, jm_create, jm_create_sealed, jm_open, jm_open_descriptor for streams of `slots` slots, from 2 to 256, with
+ * room for `capacity` bytes each. Errors: theirs; JM_ERR_ARGUMENT for another number of slots, or JM_FOREIGN_WRITERS.
+ */
+jm_status jm_stream_new(uint32_t slots, uint64_t capacity, uint32_t flags, jm_stream** out);
+jm_status jm_stream_create(const char* name, uint32_t slots, uint64_t capacity, uint32_t mode, uint32_t flags,
+                           jm_stream** out);
+jm_status jm_stream_create_sealed(uint32_t slots, uint64_t capacity, uint32_t flags, jm_stream** out);
+jm_status jm_stream_open(const char* name, uint32_t flags, jm_stream** out, const char** why);
+jm_status jm_stream_open_descriptor(int descriptor, uint32_t flags, jm_stream** out, const char** why);
+
+/* jm_retire for a stream: its readers leave, and hold nothing more. */
+jm_status jm_stream_retire(jm_stream* stream);
+
+/* Unmaps the stream and frees the handle. Its readers must be freed before. NULL is allowed. */
+void jm_stream_free(jm_stream* stream);
+
+/* What a stream has in common with segments: writer, statistics, descriptors, pinning of memory, parking. */
+jm_mapping* jm_stream_mapping(jm_stream* stream);
+
+/* Slots; whether every frame counts; and the start of a slot, a segment's header with its data behind it: NULL if there
+ * is no such slot. */
+uint32_t jm_stream_slots(const jm_stream* stream);
+int jm_stream_every_frame(const jm_stream* stream);
+struct jm_header* jm_stream_slot(const jm_stream* stream, uint32_t index);
+
+/* jm_write, jm_fill, jm_begin, jm_commit and jm_abort, for the next frame. Those that begin one wait for a slot, for
+ * `timeout` nanoseconds at most (negative: for ever). After jm_stream_abort it is as if the frame had not been begun.
+ * Errors: theirs; JM_ERR_NO_SLOT when the time is over. */
+jm_status jm_stream_write(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
+                          uint64_t length, int64_t timeout);
+jm_status jm_stream_fill(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value,
+                         int64_t timeout);
+jm_status jm_stream_begin(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                          uint64_t* length, int64_t timeout);
+jm_status jm_stream_commit(jm_stream* stream);
+jm_status jm_stream_abort(jm_stream* stream);
+
+/* The newest frame whose version is above `after`, copied into `buffer` of `size` bytes: for who can't be a reader,
+ * since it has the stream open with JM_READ_ONLY. Doesn't wait. Errors: JM_ERR_EMPTY; JM_ERR_BUSY, try again;
+ * JM_ERR_BUFFER; JM_ERR_CORRUPT; JM_ERR_CLOSED. */
+jm_status jm_stream_try_read_into(const jm_stream* stream, uint64_t after, void* buffer, uint64_t size, jm_tensor* out);
+
+/* jm_stream_try_read_into without the copy: a view that a commit may overwrite at any time, to look at its metadata. */
+jm_status jm_stream_try_read(const jm_stream* stream, uint64_t after, jm_tensor* out);
+
+/* Who reads a stream. */
+typedef struct jm_reader_info {
+  uint32_t number;  /* its place, 0 to 63 */
+  uint32_t process; /* its process id, as that process sees it */
+  uint64_t cursor;  /* number of the frame that it wants next */
+  uint32_t held;    /* slots that it holds */
+  uint32_t dead;    /* 1: it died, and the writer has not needed its slots yet */
+} jm_reader_info;
+
+/* Fills `out`, which has room for JM_STREAM_READERS entries, and returns how many. Makes a system call for each. */
+size_t jm_stream_readers(const jm_stream* stream, jm_reader_info* out);
+
+/* Makes a reader that sees what is committed from now on; the caller's, who gives it to jm_reader_free. Errors:
+ * JM_ERR_NO_PLACE; JM_ERR_READ_ONLY for a stream that was opened so; JM_ERR_CLOSED; JM_ERR_FORKED; JM_ERR_SYSTEM;
+ * JM_ERR_ARGUMENT. */
+jm_status jm_reader_new(jm_stream* stream, jm_reader** out);
+
+/* Gives back what the reader holds, and its place. NULL is allowed. */
+void jm_reader_free(jm_reader* reader);
+
+/* Gives back the frame that the call before gave, unless it was kept, and waits for `timeout` nanoseconds (negative:
+ * for ever) for the newest frame that the reader has not seen; in a stream where every frame counts, the next.
+ * out->data is then whole until the next call, or as long as it is kept. Errors: JM_ERR_TIMEOUT; JM_ERR_WRITER_DIED if
+ * the writer died and there is nothing more; JM_ERR_CORRUPT; JM_ERR_CLOSED; JM_ERR_FORKED. */
+jm_status jm_reader_next(jm_reader* reader, int64_t timeout, jm_tensor* out);
+
+/* Keeps a frame of jm_reader_next past the next call, until jm_reader_release. */
+void jm_reader_keep(jm_reader* reader, const jm_tensor* frame);
+
+/* Gives a frame back. Nothing happens if it was given back already. */
+void jm_reader_release(jm_reader* reader, const jm_tensor* frame);
+
+/* Frames that were committed since the reader was made, and that it skipped. */
+uint64_t jm_reader_missed(const jm_reader* reader);
+
+/* For how long, in nanoseconds, those that wait spin before they park: readers for a commit, writers for a slot. 0 at
+ * first. It takes a processor meanwhile, and saves the system calls on both sides. */
+void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds);
+
 /* ---- The protocol alone ---------------------------------------------------------------------------------------------
  *
  * For callers that have locks and waiting of their own, such as other languages' runtimes. They use these on a handle
@@ -352,6 +461,32 @@ jm_status jm_mapping_retire(jm_mapping* mapping);
 /* Locks the pages in physical memory, and lets them go. Errors: JM_ERR_PIN_DENIED, JM_ERR_FORKED. */
 jm_status jm_mapping_pin(jm_mapping* mapping);
 void jm_mapping_unpin(jm_mapping* mapping);
+
+/* Streams: one attempt each, with JM_ERR_NO_SLOT where there is no slot, JM_ERR_EMPTY where there is no frame
+ * (out->version is then the sequence to park on) and JM_ERR_BUSY where a commit came in between. stream_protocol.h has
+ * the rest. A jm_reader of these is used with no other function of jm_reader_... but jm_reader_missed. */
+jm_status jm_stream_protocol_write(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                   const uint8_t* data, uint64_t length);
+jm_status jm_stream_protocol_fill(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                  double value);
+jm_status jm_stream_protocol_begin(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, void** data,
+                                   uint64_t* length);
+jm_status jm_stream_protocol_commit(jm_stream* stream);
+jm_status jm_stream_protocol_abort(jm_stream* stream);
+jm_status jm_stream_protocol_announce(jm_stream* stream, uint32_t* seen);
+jm_status jm_stream_protocol_park(jm_stream* stream, uint32_t seen, int64_t timeout);
+void jm_stream_protocol_wake(jm_stream* stream);
+void jm_stream_protocol_close(jm_stream* stream);
+jm_status jm_reader_protocol_join(jm_stream* stream, jm_reader** out);
+/* Gives back `before`, if it isn't NULL, first. */
+jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm_tensor* out);
+void jm_reader_protocol_let_go(jm_reader* reader);
+void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame);
+/* Gives the place back. jm_reader_protocol_free then frees it. */
+void jm_reader_protocol_leave(jm_reader* reader);
+void jm_reader_protocol_free(jm_reader* reader);
+/* For each slot the version that the reader holds there, or 0. Atomic words. */
+const uint64_t* jm_reader_protocol_held(const jm_reader* reader);
 
 /* Ends the handle for other processes: gives back the right to write and the descriptors, and wakes whoever is parked
  * on it. jm_mapping_retire comes after it. */

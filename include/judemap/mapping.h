@@ -61,6 +61,9 @@ class Mapping {
   jm_status park(std::uint64_t seen, std::int64_t timeout) noexcept;
   // Wakes all threads that are parked on the sequence, of this process and others.
   void wake() noexcept;
+  // For how long those that wait spin before they park.
+  void set_spin(std::int64_t nanoseconds) noexcept { spin_.store(nanoseconds, std::memory_order_relaxed); }
+  std::int64_t spin() const noexcept { return spin_.load(std::memory_order_relaxed); }
 
   // Who writes. Two system calls at most.
   jm_writer writer() const noexcept;
@@ -147,6 +150,7 @@ class Mapping {
   std::atomic<int> descriptor_{-1};     // of the mapping's file
   std::unique_ptr<share::Locks> lock_;  // the writer's
   std::atomic<std::int64_t> poll_{1'000'000};
+  std::atomic<std::int64_t> spin_{0};
   std::atomic<std::uint32_t> announced_{0};  // what this handle has added to the header's waiters
   std::atomic<std::uint32_t> counting_{0};   // threads that are about to change that
 

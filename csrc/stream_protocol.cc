@@ -1,0 +1,620 @@
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+
+#include "judemap/stream_protocol.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "clock.h"
+#include "dtype.h"
+#include "fork.h"
+#include "memory.h"
+#include "payload.h"
+#include "share.h"
+#include "tensor.h"
+#include "wait.h"
+
+namespace judemap {
+namespace {
+
+// How often a writer without a slot looks whether a reader died: a dead one gives nothing back.
+constexpr std::int64_t kLookForReaders = 40'000'000;  // ns
+
+constexpr std::uint64_t bit_of(unsigned number) noexcept { return std::uint64_t{1} << number; }
+
+// The numbers whose bits are set in a word, one by one.
+template <class Use>
+void each_bit(std::uint64_t word, Use&& use) {
+  for (unsigned number = 0; word != 0; ++number, word >>= 1) {
+    if (word & 1) use(number);
+  }
+}
+
+// Bytes from the start to slot 0, and from a slot to the next.
+std::size_t first_for() noexcept { return memory::whole_pages(JM_STREAM_HEADER); }
+std::size_t stride_for(std::uint64_t capacity) noexcept {
+  return capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET ? 0 : memory::whole_pages(JM_DATA_OFFSET + capacity);
+}
+
+// Bytes of a stream; 0 if that is more than can be addressed.
+std::size_t size_for(std::uint32_t slots, std::size_t stride) noexcept {
+  if (stride == 0 || stride > (PTRDIFF_MAX - first_for()) / slots) return 0;
+  return memory::whole_pages(first_for() + std::uint64_t{slots} * stride);
+}
+
+}  // namespace
+
+// ---- Making and opening ---------------------------------------------------------------------------------------------
+
+StreamProtocol::StreamProtocol() noexcept {
+  all_stays_writable_ = true;  // a reader that gives back what it held may come after the end
+}
+
+StreamProtocol::~StreamProtocol() {
+  if (header_ != nullptr) close();
+}
+
+void StreamProtocol::adopt_layout(const jm_stream_block& block, bool every_frame) noexcept {
+  slots_ = block.slots;
+  first_ = static_cast<std::size_t>(block.first);
+  stride_ = static_cast<std::size_t>(block.stride);
+  every_frame_ = every_frame;
+  for (std::uint32_t i = 0; i < slots_; ++i) order_[i] = static_cast<std::uint8_t>(i);
+}
+
+namespace {
+
+// What a new stream says of itself. JM_ERR_ARGUMENT for a number of slots that can't be, JM_ERR_CAPACITY.
+jm_status new_block(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags, jm_stream_block* block,
+                    std::size_t* size) noexcept {
+  if (slots < 2 || slots > JM_STREAM_SLOTS || (flags & JM_FOREIGN_WRITERS) != 0) return JM_ERR_ARGUMENT;
+  *block = {};
+  block->slots = slots;
+  block->readers = JM_STREAM_READERS;
+  block->first = first_for();
+  block->stride = stride_for(capacity);
+  *size = size_for(slots, stride_for(capacity));
+  return *size == 0 ? JM_ERR_CAPACITY : JM_OK;
+}
+
+}  // namespace
+
+jm_status StreamProtocol::create(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags) noexcept {
+  jm_stream_block block;
+  std::size_t size;
+  if (const jm_status status = new_block(slots, capacity, flags, &block, &size)) return status;
+  if (const jm_status status = make(size, capacity, flags)) return status;
+  adopt_layout(block, (flags & JM_EVERY_FRAME) != 0);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::create(const char* name, std::uint32_t slots, std::uint64_t capacity, std::uint32_t mode,
+                                 std::uint32_t flags) noexcept {
+  jm_stream_block block;
+  std::size_t size;
+  if (const jm_status status = new_block(slots, capacity, flags, &block, &size)) return status;
+  const std::uint32_t policy = (flags & JM_EVERY_FRAME) != 0 ? JM_FLAG_EVERY_FRAME : 0;
+  if (const jm_status status = make_named(name, size, mode, flags, {JM_STREAM_MAGIC, policy, capacity, &block})) {
+    return status;
+  }
+  adopt_layout(block, policy != 0);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::create_sealed(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags) noexcept {
+  jm_stream_block block;
+  std::size_t size;
+  if (const jm_status status = new_block(slots, capacity, flags, &block, &size)) return status;
+  const std::uint32_t policy = (flags & JM_EVERY_FRAME) != 0 ? JM_FLAG_EVERY_FRAME : 0;
+  if (const jm_status status = make_nameless(size, flags, {JM_STREAM_MAGIC, policy, capacity, &block})) return status;
+  adopt_layout(block, policy != 0);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::open(const char* name, std::uint32_t flags, const char** why) noexcept {
+  Found found;
+  if (const jm_status status = open_named(name, flags, judge, &found, why)) return status;
+  adopt_layout(found.stream, found.every_frame);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::open(int descriptor, std::uint32_t flags, const char** why) noexcept {
+  Found found;
+  if (const jm_status status = open_descriptor(descriptor, flags, judge, &found, why)) return status;
+  adopt_layout(found.stream, found.every_frame);
+  return JM_OK;
+}
+
+const char* StreamProtocol::judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept {
+  const std::uint32_t magic = first.magic.load(std::memory_order_relaxed);
+  if (magic == JM_MAGIC || magic == 0) return "it is a segment, and opens as one";
+  if (magic != JM_STREAM_MAGIC) return "its magic number is another one";
+  jm_stream_block& block = found->stream;
+  std::memcpy(&block, first.later, sizeof block);
+  found->block = true;
+  found->every_frame = (first.flags.load(std::memory_order_relaxed) & JM_FLAG_EVERY_FRAME) != 0;
+  found->capacity = first.capacity.load(std::memory_order_relaxed);
+  if (block.slots < 2 || block.slots > JM_STREAM_SLOTS) return "it has fewer than 2 slots, or more than 256";
+  if (block.readers != JM_STREAM_READERS) return "it has places for another number of readers";
+  // Slots lie on 256-byte boundaries at least, and on pages of every creator.
+  if (block.first < JM_STREAM_HEADER || block.first > bytes || block.first % 4096 != 0 || block.stride % 4096 != 0) {
+    return "its slots lie where they can't";
+  }
+  if (found->capacity == 0 || found->capacity > PTRDIFF_MAX - JM_DATA_OFFSET ||
+      block.stride < JM_DATA_OFFSET + found->capacity || block.stride > (bytes - block.first) / block.slots) {
+    return "its slots are larger than its file, or empty";
+  }
+  return nullptr;
+}
+
+// ---- The writer -----------------------------------------------------------------------------------------------------
+
+jm_status StreamProtocol::attach() noexcept {
+  if (const jm_status status = become_writer()) return status;
+  recover();
+  return JM_OK;
+}
+
+// Takes up what the writer before has left. One that died may have ended a commit in its slot and not in the header:
+// the frame counts, because a reader may have it already. Or it was in the middle of one: that slot is then empty.
+void StreamProtocol::recover() noexcept {
+  frame_ = head().sequence.load(std::memory_order_seq_cst) / 2;
+  std::uint64_t last = frame_;
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    jm_header& slot = *this->slot(i);
+    const std::uint64_t sequence = slot.sequence.load(std::memory_order_acquire);
+    frames_[i] = sequence / 2;
+    if ((sequence & 1) != 0 || frames_[i] > frame_ + 1) {
+      slot.sequence.store(1, std::memory_order_relaxed);
+      std::atomic_thread_fence(std::memory_order_release);
+      store_metadata(slot, Metadata{});
+      slot.sequence.store(0, std::memory_order_release);
+      frames_[i] = 0;
+    } else if (frames_[i] == frame_ + 1) {
+      last = frames_[i];
+      head().table[last % slots_].store(i, std::memory_order_relaxed);
+    }
+    order_[i] = static_cast<std::uint8_t>(i);
+  }
+  std::sort(order_, order_ + slots_, [this](std::uint8_t a, std::uint8_t b) { return frames_[a] < frames_[b]; });
+  frame_ = last;
+  wanted_ = 0;
+  head().sequence.store(2 * frame_, std::memory_order_seq_cst);
+  wake_waiters();  // the writer before may have died between its commit and the wake
+}
+
+// Of the frames that readers want next, the oldest; the one that comes next if there are no readers.
+std::uint64_t StreamProtocol::oldest_wanted() const noexcept {
+  std::uint64_t oldest = frame_ + 1;
+  // Sequentially consistent, after the commit's store to sequence: see join().
+  each_bit(head().readers.load(std::memory_order_seq_cst), [&](unsigned number) {
+    // Acquire: pairs with take_next(), where the pin comes before it.
+    const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_acquire);
+    // A living reader is at most `slots` behind: what is not is no reader's doing, and holds nobody up.
+    if (cursor < oldest && cursor + slots_ > frame_) oldest = cursor;
+  });
+  return oldest;
+}
+
+// Whether a slot's frame is one that may go, its pins aside.
+bool StreamProtocol::may_write(std::uint32_t index) const noexcept {
+  const std::uint64_t frame = frames_[index];
+  return frame == 0 || (frame != frame_ && (!every_frame_ || frame < wanted_));
+}
+
+// Makes the slot's sequence odd, unless somebody holds it.
+bool StreamProtocol::mark(std::uint32_t index) noexcept {
+  if (pins(index).load(std::memory_order_acquire) != 0) return false;
+  std::atomic<std::uint64_t>& sequence = slot(index)->sequence;
+  const std::uint64_t before = 2 * frames_[index];
+  sequence.store(before | 1, std::memory_order_relaxed);
+  // Before the look at the pins; and a release fence, before what is stored to the slot (W1 of seqlock.h).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (pins(index).load(std::memory_order_seq_cst) == 0) return true;
+  sequence.store(before, std::memory_order_release);  // nothing was written
+  return false;
+}
+
+int StreamProtocol::choose() noexcept {
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    const std::uint32_t index = order_[every_frame_ ? slots_ - 1 - i : i];
+    if (may_write(index) && mark(index)) return static_cast<int>(index);
+  }
+  return -1;
+}
+
+// Takes away what dead readers left. Whether there was one.
+bool StreamProtocol::reclaim() noexcept {
+  if (!shared_) return false;
+  const std::int64_t time = now();
+  if (time - looked_for_dead_ < kLookForReaders) return false;
+  looked_for_dead_ = time;
+  std::uint64_t present = head().readers.load(std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < slots_; ++i) present |= pins(i).load(std::memory_order_relaxed);
+  bool found = false;
+  each_bit(present, [&](unsigned number) {
+    // Taking it, not only asking: a new reader of this number could come in between, and would lose its pin.
+    const int descriptor = descriptor_.load(std::memory_order_relaxed);
+    if (lock_->take(descriptor, 1 + number) != 0) return;
+    forget(number);
+    lock_->give(1 + number);
+    found = true;
+  });
+  return found;
+}
+
+// Takes a number's pins and place away. By its owner, or who has its lock.
+void StreamProtocol::forget(unsigned number) noexcept {
+  const std::uint64_t bit = bit_of(number);
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    if ((pins(i).load(std::memory_order_relaxed) & bit) != 0) pins(i).fetch_and(~bit, std::memory_order_seq_cst);
+  }
+  head().readers.fetch_and(~bit, std::memory_order_seq_cst);
+}
+
+jm_status StreamProtocol::open_commit(const Metadata& metadata) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  if (committing_) return JM_ERR_ARGUMENT;
+  if (!attached_.load(std::memory_order_relaxed)) {
+    if (const jm_status status = attach()) return status;
+  }
+  int index = choose();
+  if (index < 0) {
+    // Where the newest wins, a reader may have gone from the one slot to the other while they were looked at in turn.
+    wanted_ = oldest_wanted();
+    index = choose();
+  }
+  if (index < 0 && reclaim()) {
+    wanted_ = oldest_wanted();
+    index = choose();
+  }
+  if (index < 0) return JM_ERR_NO_SLOT;
+  index_ = static_cast<std::uint32_t>(index);
+  committing_ = true;
+  store_metadata(*slot(index_), metadata);
+  return JM_OK;
+}
+
+void StreamProtocol::move_in_order(std::uint32_t index, bool newest) noexcept {
+  std::uint8_t* const at = std::find(order_, order_ + slots_, static_cast<std::uint8_t>(index));
+  if (newest) {
+    std::move(at + 1, order_ + slots_, at);
+    order_[slots_ - 1] = static_cast<std::uint8_t>(index);
+  } else {
+    std::move_backward(order_, at, at + 1);
+    order_[0] = static_cast<std::uint8_t>(index);
+  }
+}
+
+jm_status StreamProtocol::commit() noexcept {
+  // A child has its parent's commit in its copy of the handle, and the memory itself.
+  if (inherited()) return JM_ERR_FORKED;
+  if (!committing_) return JM_ERR_ARGUMENT;
+  committing_ = false;
+  ++frame_;
+  frames_[index_] = frame_;
+  move_in_order(index_, true);
+  // W2 of seqlock.h; release: pairs with the load in hold().
+  slot(index_)->sequence.store(2 * frame_, std::memory_order_release);
+  head().table[frame_ % slots_].store(index_, std::memory_order_relaxed);
+  // Sequentially consistent: before the look at who waits, and who has a place.
+  head().sequence.store(2 * frame_, std::memory_order_seq_cst);
+  committed();
+  return JM_OK;
+}
+
+jm_status StreamProtocol::abort() noexcept {
+  if (inherited()) return JM_ERR_FORKED;
+  if (!committing_) return JM_ERR_ARGUMENT;
+  committing_ = false;
+  store_metadata(*slot(index_), Metadata{});
+  slot(index_)->sequence.store(0, std::memory_order_release);
+  frames_[index_] = 0;
+  move_in_order(index_, false);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
+                                std::uint64_t* length) noexcept {
+  Metadata metadata;
+  if (const jm_status status = describe(shape, ndim, dtype, capacity_, &metadata)) return status;
+  if (const jm_status status = open_commit(metadata)) return status;
+  *data = reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET;
+  *length = metadata.byte_length;
+  return JM_OK;
+}
+
+jm_status StreamProtocol::write(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, const void* source,
+                                std::uint64_t length) noexcept {
+  Metadata metadata;
+  if (const jm_status status = describe(shape, ndim, dtype, capacity_, &metadata)) return status;
+  if (length != metadata.byte_length) return JM_ERR_SHAPE;
+  if (source == nullptr && length != 0) return JM_ERR_ARGUMENT;
+  if (const jm_status status = open_commit(metadata)) return status;
+  payload::copy(reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET, source, static_cast<std::size_t>(length),
+                threads_);
+  return commit();
+}
+
+jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype,
+                               double value) noexcept {
+  Metadata metadata;
+  std::uint64_t pattern;
+  if (const jm_status status = describe(shape, ndim, dtype, capacity_, &metadata)) return status;
+  if (const jm_status status = fill_pattern(dtype, value, &pattern)) return status;
+  if (const jm_status status = open_commit(metadata)) return status;
+  payload::fill(reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET,
+                static_cast<std::size_t>(metadata.byte_length), pattern, threads_);
+  return commit();
+}
+
+// writer_waits is sequentially consistent with the pins and cursors: either this look sees what was given back, or who
+// gives back sees that a writer waits, and changes `released` after it was loaded here.
+jm_status StreamProtocol::announce_writer(std::uint32_t* seen) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  *seen = head().released.load(std::memory_order_seq_cst);
+  head().writer_waits.store(1, std::memory_order_seq_cst);
+  wanted_ = oldest_wanted();
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    if (may_write(i) && pins(i).load(std::memory_order_seq_cst) == 0) return JM_OK;
+  }
+  return JM_ERR_NO_SLOT;
+}
+
+jm_status StreamProtocol::park_writer(std::uint32_t seen, std::int64_t timeout) noexcept {
+  if (inherited()) return JM_ERR_FORKED;
+  const wait::Word word = {&head().released, seen, shared_};
+  if (!closed()) wait::park_any(&word, 1, timeout < 0 ? kLookForReaders : std::min(timeout, kLookForReaders));
+  return closed() ? JM_ERR_CLOSED : JM_OK;
+}
+
+void StreamProtocol::wake_writer() noexcept {
+  head().released.fetch_add(1, std::memory_order_seq_cst);
+  wait::wake_all(&head().released, shared_);
+}
+
+// Wakes a writer that waits for a slot. Call it after what may have made one free.
+void StreamProtocol::given_back() noexcept {
+  if (head().writer_waits.load(std::memory_order_seq_cst) == 0) return;
+  if (head().writer_waits.exchange(0, std::memory_order_seq_cst) != 0) wake_writer();
+}
+
+// ---- Readers --------------------------------------------------------------------------------------------------------
+
+jm_status StreamProtocol::join(Reader* reader) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  if (reader->joined_) return JM_ERR_ARGUMENT;
+  if (!writable_) return JM_ERR_READ_ONLY;
+  if (shared_ && reader_locks_ == nullptr) {
+    reader_locks_.reset(new (std::nothrow) share::Locks);
+    if (reader_locks_ == nullptr) {
+      errno = ENOMEM;
+      return JM_ERR_SYSTEM;
+    }
+  }
+  unsigned number = 0;
+  for (; number < JM_STREAM_READERS; ++number) {
+    if ((own_ & bit_of(number)) != 0) continue;
+    if (!shared_) break;
+    const int error = reader_locks_->take(descriptor_.load(std::memory_order_relaxed), 1 + number);
+    if (error == 0) break;
+    if (error == share::kNoProc) return JM_ERR_NO_PROC;
+    if (error != EAGAIN) {
+      errno = error;
+      return JM_ERR_SYSTEM;
+    }
+  }
+  if (number == JM_STREAM_READERS) return JM_ERR_NO_PLACE;
+  forget(number);  // what a dead one left
+  own_ |= bit_of(number);
+  jm_place& place = head().places[number];
+  place.process.store(fork::process(), std::memory_order_relaxed);
+  place.cursor.store(version() / 2 + 1, std::memory_order_seq_cst);
+  head().readers.fetch_or(bit_of(number), std::memory_order_seq_cst);
+  // Frames that were committed by a writer who had not seen the place may be gone already. All that come after this
+  // load are by one who looks at the places, and sees this one, before it takes their slots.
+  reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;
+  place.cursor.store(reader->seen_ + 1, std::memory_order_seq_cst);
+  reader->number_ = number;
+  reader->pinned_ = -1;
+  reader->joined_ = true;
+  reader->next_ = readers_;
+  readers_ = reader;
+  return JM_OK;
+}
+
+void StreamProtocol::leave(Reader* reader) noexcept {
+  if (!reader->joined_) return;
+  reader->joined_ = false;
+  Reader** at = &readers_;
+  while (*at != reader) at = &(*at)->next_;
+  *at = reader->next_;
+  for (auto& held : reader->held_) held.store(0, std::memory_order_relaxed);
+  own_ &= ~bit_of(reader->number_);
+  if (inherited()) return;  // the number is the parent's
+  forget(reader->number_);
+  if (reader_locks_ != nullptr) {
+    reader_locks_->give(1 + reader->number_);
+    if (own_ == 0) reader_locks_->close();
+  }
+  given_back();
+}
+
+void StreamProtocol::unpin(Reader* reader, std::uint32_t index) noexcept {
+  // Release: the reader's loads of the frame come before it, and the writer's stores to the slot after its look at it.
+  pins(index).fetch_and(~bit_of(reader->number_), std::memory_order_seq_cst);
+  given_back();
+}
+
+// Takes the frame in a slot that has this reader's pin, and whose sequence was then found to be that of the frame.
+jm_status StreamProtocol::hold(Reader* reader, std::uint32_t index, std::uint64_t frame, jm_tensor* out) noexcept {
+  const jm_status status = snapshot_of(*slot(index), capacity_, out, [](const Metadata&) { return JM_OK; });
+  if (status != JM_OK) return status == JM_ERR_CORRUPT ? JM_ERR_CORRUPT : JM_ERR_BUSY;
+  out->data = reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
+  out->version = 2 * frame;
+  reader->held_[index].store(2 * frame, std::memory_order_relaxed);
+  const std::uint64_t skipped = frame - reader->seen_ - 1;
+  if (skipped != 0) reader->missed_.store(reader->missed() + skipped, std::memory_order_relaxed);
+  reader->seen_ = frame;
+  // Release: after the pin, so that a writer that sees the reader go past the frame sees that it holds it.
+  head().places[reader->number_].cursor.store(frame + 1, std::memory_order_release);
+  return JM_OK;
+}
+
+jm_status StreamProtocol::take(Reader* reader, jm_tensor* out) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  if (!reader->joined_) return JM_ERR_CLOSED;
+  return every_frame_ ? take_next(reader, out) : take_newest(reader, out);
+}
+
+// The slot of the newest frame. If the writer is in it by the time that it is pinned, the pin stays, and the frame that
+// is then committed there is newer; nothing more is written to it. A slot's frames only grow, so whatever is found
+// there was the newest at some time since this began.
+jm_status StreamProtocol::take_newest(Reader* reader, jm_tensor* out) noexcept {
+  const std::uint64_t newest = version() / 2;
+  out->version = 2 * newest;
+  if (newest <= reader->seen_ && reader->pinned_ < 0) return JM_ERR_EMPTY;
+  const std::uint32_t entry = head().table[newest % slots_].load(std::memory_order_relaxed);
+  if (reader->pinned_ < 0) {
+    if (entry >= slots_) return JM_ERR_CORRUPT;
+    if (reader->held_[entry].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
+    pins(entry).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
+    reader->pinned_ = static_cast<int>(entry);
+  }
+  const auto index = static_cast<std::uint32_t>(reader->pinned_);
+  // Sequentially consistent, after the pin: see mark(). Acquire: pairs with commit().
+  const std::uint64_t sequence = slot(index)->sequence.load(std::memory_order_seq_cst);
+  const std::uint64_t frame = sequence / 2;
+  if ((sequence & 1) != 0) {
+    if (entry != index) let_go(reader);  // the newest is elsewhere by now
+    return JM_ERR_BUSY;
+  }
+  if (frame <= reader->seen_) {
+    let_go(reader);
+    return JM_ERR_BUSY;
+  }
+  // A writer is one frame ahead of its header at most.
+  const jm_status status = frame > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, frame, out);
+  if (status == JM_OK) {
+    reader->pinned_ = -1;
+  } else {
+    let_go(reader);
+  }
+  return status;
+}
+
+// The frame at the cursor, which keeps writers away from it.
+jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
+  const std::uint64_t newest = version() / 2;
+  const std::uint64_t frame = reader->seen_ + 1;
+  out->version = 2 * newest;
+  if (newest < frame) return JM_ERR_EMPTY;
+  const std::uint32_t index = head().table[frame % slots_].load(std::memory_order_relaxed);
+  if (newest - frame < slots_ && index < slots_ && reader->held_[index].load(std::memory_order_relaxed) == 0) {
+    pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
+    const bool there = slot(index)->sequence.load(std::memory_order_seq_cst) == 2 * frame;
+    if (there && hold(reader, index, frame, out) == JM_OK) return JM_OK;
+    unpin(reader, index);
+  }
+  // Somebody wrote to the stream who does not keep to the protocol. From the next call on, the reader goes on with what
+  // comes then.
+  reader->missed_.store(reader->missed() + newest - reader->seen_, std::memory_order_relaxed);
+  reader->seen_ = newest;
+  head().places[reader->number_].cursor.store(newest + 1, std::memory_order_seq_cst);
+  given_back();
+  return JM_ERR_CORRUPT;
+}
+
+void StreamProtocol::let_go(Reader* reader) noexcept {
+  if (reader->pinned_ < 0) return;
+  const auto index = static_cast<std::uint32_t>(std::exchange(reader->pinned_, -1));
+  if (!inherited() && !closed()) unpin(reader, index);
+}
+
+std::uint32_t StreamProtocol::slot_of(const void* data) const noexcept {
+  const auto offset =
+      static_cast<std::size_t>(static_cast<const std::byte*>(data) - reinterpret_cast<std::byte*>(header_));
+  return offset < first_ ? slots_
+                         : static_cast<std::uint32_t>(std::min<std::size_t>((offset - first_) / stride_, slots_));
+}
+
+void StreamProtocol::release(Reader* reader, const jm_tensor& frame) noexcept {
+  const std::uint32_t index = slot_of(frame.data);
+  if (!reader->joined_ || index >= slots_ || frame.version == 0) return;
+  if (reader->held_[index].load(std::memory_order_relaxed) != frame.version) return;
+  reader->held_[index].store(0, std::memory_order_relaxed);
+  if (!inherited() && !closed()) unpin(reader, index);
+}
+
+template <class Copy>
+jm_status StreamProtocol::snapshot_newest(std::uint64_t after, jm_tensor* out, Copy&& copy) const noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  const std::uint64_t sequence = version();
+  const std::uint64_t newest = sequence / 2;
+  out->version = sequence;
+  if (sequence <= after || newest == 0) return JM_ERR_EMPTY;
+  const std::uint32_t index = head().table[newest % slots_].load(std::memory_order_relaxed);
+  if (index >= slots_) return JM_ERR_CORRUPT;
+  jm_status status = snapshot_of(*slot(index), capacity_, out, [&](const Metadata& seen) {
+    return out->version >= 2 * newest ? copy(index, seen) : JM_ERR_BUSY;
+  });
+  if (status == JM_ERR_EMPTY) status = JM_ERR_BUSY;
+  if (status == JM_ERR_BUSY && closed()) return JM_ERR_CLOSED;
+  return status;
+}
+
+jm_status StreamProtocol::try_read_into(std::uint64_t after, void* buffer, std::uint64_t size,
+                                        jm_tensor* out) const noexcept {
+  return snapshot_newest(after, out, [&](std::uint32_t index, const Metadata& seen) {
+    if (seen.byte_length > size) return JM_ERR_BUFFER;
+    payload::copy(buffer, reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET,
+                  static_cast<std::size_t>(seen.byte_length), threads_);
+    out->data = buffer;
+    return JM_OK;
+  });
+}
+
+jm_status StreamProtocol::try_read(std::uint64_t after, jm_tensor* out) const noexcept {
+  return snapshot_newest(after, out, [&](std::uint32_t index, const Metadata&) {
+    out->data = reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
+    return JM_OK;
+  });
+}
+
+std::size_t StreamProtocol::places(jm_reader_info* out, bool look) const noexcept {
+  std::size_t count = 0;
+  if (closed()) return 0;
+  std::uint64_t present = head().readers.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < slots_; ++i) present |= pins(i).load(std::memory_order_relaxed);
+  each_bit(present, [&](unsigned number) {
+    jm_reader_info& info = out[count++];
+    info = {};
+    info.number = number;
+    info.process = head().places[number].process.load(std::memory_order_relaxed);
+    info.cursor = head().places[number].cursor.load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < slots_; ++i) info.held += (pins(i).load(std::memory_order_relaxed) >> number) & 1;
+    bool locked = true;
+    if (look && shared_) {
+      if (share::locked(descriptor_.load(std::memory_order_relaxed), 1 + number, &locked) != 0) locked = true;
+    }
+    info.dead = !locked;
+  });
+  return count;
+}
+
+void StreamProtocol::close() noexcept {
+  if (closed()) return;
+  while (readers_ != nullptr) leave(readers_);
+  Mapping::close();
+  if (!inherited()) wake_writer();  // one of this handle finds it closed
+}
+
+}  // namespace judemap
