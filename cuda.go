@@ -9,7 +9,7 @@ import (
 // Pin locks the segment's pages in physical memory, as a transfer to a device wants them; pinning again does nothing.
 // [ErrPinDenied] is not fatal: the segment works as before, and the error says how many bytes were asked for. On Linux
 // the limit is the one that `ulimit -l` shows.
-func (s *Segment) Pin() error {
+func (s *handle) Pin() error {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
 	if !s.open.Load() {
@@ -29,7 +29,7 @@ func (s *Segment) Pin() error {
 }
 
 // Unpin undoes Pin. It is safe when s isn't pinned, or is closed.
-func (s *Segment) Unpin() {
+func (s *handle) Unpin() {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
 	if s.pinned.Load() {
@@ -40,7 +40,11 @@ func (s *Segment) Unpin() {
 }
 
 // IsPinned says whether the segment's pages are locked in physical memory. It is false once s is closed.
-func (s *Segment) IsPinned() bool { return s.open.Load() && s.pinned.Load() }
+func (s *handle) IsPinned() bool { return s.open.Load() && s.pinned.Load() }
+
+// DataPtr returns the address of a tensor's data: of a frame of a stream, 256-byte aligned, for the same uses as
+// [Segment.DataPtr]. It is good for as long as t is reachable, and the data for as long as the frame is held.
+func (t *Tensor) DataPtr() uintptr { return uintptr(t.data) }
 
 // DataPtr returns the address of the data, 256-byte aligned, for the TensorFlow C API, ONNX Runtime or CUDA; 0 once s
 // is closed. It does not keep s: the address is good for as long as s is open and reachable.

@@ -28,6 +28,26 @@ package judemap
 #cgo nocallback jm_parker_wait
 #cgo noescape jm_tensor_bytes
 #cgo nocallback jm_tensor_bytes
+#cgo noescape go_stream_write
+#cgo nocallback go_stream_write
+#cgo noescape go_stream_fill
+#cgo nocallback go_stream_fill
+#cgo noescape go_stream_begin
+#cgo nocallback go_stream_begin
+#cgo nocallback go_stream_commit
+#cgo nocallback go_stream_abort
+#cgo noescape go_stream_announce
+#cgo nocallback go_stream_announce
+#cgo nocallback go_stream_park
+#cgo nocallback go_stream_wake
+#cgo noescape go_stream_try_read
+#cgo nocallback go_stream_try_read
+#cgo noescape go_stream_try_read_into
+#cgo nocallback go_stream_try_read_into
+#cgo noescape go_take
+#cgo nocallback go_take
+#cgo nocallback go_release
+#cgo nocallback go_let_go
 #include <stdlib.h>
 #include "judemap/judemap.h"
 
@@ -60,6 +80,53 @@ static inline jm_mapping* mapping_of(uintptr_t handle) { return (jm_mapping*)han
 static jm_status go_park(uintptr_t mapping, uint64_t seen) { return jm_mapping_park(mapping_of(mapping), seen, -1); }
 static void go_wake(uintptr_t mapping) { jm_mapping_wake(mapping_of(mapping)); }
 static jm_writer go_writer(uintptr_t mapping) { return jm_mapping_writer_state(mapping_of(mapping)); }
+
+// Streams.
+static inline jm_stream* stream_of(uintptr_t handle) { return (jm_stream*)handle; }
+static inline jm_reader* reader_of(uintptr_t handle) { return (jm_reader*)handle; }
+static jm_status go_stream_write(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                 const uint8_t* data, uint64_t length) {
+  return jm_stream_protocol_write(stream_of(handle), shape, ndim, dtype, data, length);
+}
+static jm_status go_stream_fill(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, double value) {
+  return jm_stream_protocol_fill(stream_of(handle), shape, ndim, dtype, value);
+}
+static jm_status go_stream_begin(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype,
+                                 uintptr_t* data, uint64_t* length) {
+  return jm_stream_protocol_begin(stream_of(handle), shape, ndim, dtype, (void**)data, length);
+}
+static jm_status go_stream_commit(uintptr_t handle) { return jm_stream_protocol_commit(stream_of(handle)); }
+static jm_status go_stream_abort(uintptr_t handle) { return jm_stream_protocol_abort(stream_of(handle)); }
+static jm_status go_stream_announce(uintptr_t handle, uint32_t* seen) {
+  return jm_stream_protocol_announce(stream_of(handle), seen);
+}
+static jm_status go_stream_park(uintptr_t handle, uint32_t seen) {
+  return jm_stream_protocol_park(stream_of(handle), seen, -1);
+}
+static void go_stream_wake(uintptr_t handle) { jm_stream_protocol_wake(stream_of(handle)); }
+static jm_status go_stream_try_read(uintptr_t handle, uint64_t after, uint64_t* tensor) {
+  return jm_stream_try_read(stream_of(handle), after, (jm_tensor*)tensor);
+}
+static jm_status go_stream_try_read_into(uintptr_t handle, uint64_t after, uint8_t* buffer, uint64_t size,
+                                         uint64_t* tensor) {
+  return jm_stream_try_read_into(stream_of(handle), after, buffer, size, (jm_tensor*)tensor);
+}
+// A frame is known by its version and the address of its data.
+static jm_tensor frame_of(uint64_t version, uintptr_t data) {
+  jm_tensor frame = {0};
+  frame.version = version;
+  frame.data = (const void*)data;
+  return frame;
+}
+static jm_status go_take(uintptr_t reader, uint64_t version, uintptr_t data, uint64_t* tensor) {
+  const jm_tensor before = frame_of(version, data);
+  return jm_reader_protocol_take(reader_of(reader), version == 0 ? NULL : &before, (jm_tensor*)tensor);
+}
+static void go_release(uintptr_t reader, uint64_t version, uintptr_t data) {
+  const jm_tensor frame = frame_of(version, data);
+  jm_reader_protocol_release(reader_of(reader), &frame);
+}
+static void go_let_go(uintptr_t reader) { jm_reader_protocol_let_go(reader_of(reader)); }
 */
 import "C"
 
@@ -100,6 +167,8 @@ var _ = [...]int{
 	[1]int{}[C.JM_WRITER_HERE-WriterHere],
 	[1]int{}[C.JM_WRITER_OTHER-WriterOther],
 	[1]int{}[C.JM_WRITER_DIED-WriterDied],
+	[1]int{}[C.JM_STREAM_SLOTS-MaxSlots],
+	[1]int{}[C.JM_STREAM_READERS-MaxReaders],
 }
 
 // How reads try: the core says it for C++ and Go.
@@ -113,14 +182,16 @@ const (
 // Go; what a caller wants to know of them is added where the numbers are known.
 type core struct {
 	segment *C.jm_segment
-	handle  C.uintptr_t // the same
-	mapping C.uintptr_t // its mapping, and
-	header  *header     // where that begins
+	stream  *C.jm_stream // of the two, one is nil
+	handle  C.uintptr_t  // the same
+	mapping C.uintptr_t  // its mapping, and
+	header  *header      // where that begins
 }
 
 func coreOf(p *C.jm_segment) core {
 	m := C.jm_segment_mapping(p)
-	return core{p, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.uintptr_t(uintptr(unsafe.Pointer(m))), C.jm_mapping_base(m)}
+	return core{p, nil, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.uintptr_t(uintptr(unsafe.Pointer(m))),
+		C.jm_mapping_base(m)}
 }
 
 // common is what the core has for segments and streams alike.
@@ -205,14 +276,25 @@ func (o *options) flags() (flags C.uint32_t) {
 	if o.sealedWrites {
 		flags |= C.JM_SEAL_WRITES
 	}
+	if o.everyFrame {
+		flags |= C.JM_EVERY_FRAME
+	}
 	return flags
 }
 
-func (c core) free()         { C.jm_free(c.segment) }
+func (c core) free() {
+	if c.stream != nil {
+		C.jm_stream_free(c.stream)
+	} else {
+		C.jm_free(c.segment)
+	}
+}
+
 func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
 
 func (c core) setPoll(d time.Duration) { C.jm_mapping_set_poll(c.common(), C.int64_t(d)) }
+func (c core) setSpin(d time.Duration) { C.jm_mapping_set_spin(c.common(), C.int64_t(d)) }
 func (c core) setThreads(n int)        { C.jm_mapping_set_threads(c.common(), C.unsigned(n)) }
 func (c core) stats() (commits, wakes uint64) {
 	var s C.jm_stats
@@ -231,7 +313,13 @@ func (c core) descriptor(writable bool) (uintptr, error) {
 	return uintptr(fd), status(st, err)
 }
 
-func (c core) close() { C.jm_protocol_close(c.segment) }
+func (c core) close() {
+	if c.stream != nil {
+		C.jm_stream_protocol_close(c.stream)
+	} else {
+		C.jm_protocol_close(c.segment)
+	}
+}
 
 func (c core) retire() error {
 	st, errno := C.jm_mapping_retire(c.common())
@@ -334,6 +422,7 @@ var _ = [...]int{
 	[1]int{}[unsafe.Offsetof(Tensor{}.dtype)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.dtype)*sameFactor],
 	[1]int{}[unsafe.Offsetof(Tensor{}.shape)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.shape)*sameFactor],
 	[1]int{}[unsafe.Offsetof(Tensor{}.length)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.byte_length)*sameFactor],
+	[1]int{}[unsafe.Offsetof(Tensor{}.data)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.data)*sameFactor],
 }
 
 const sameFactor = unsafe.Sizeof(int(0)) / 8
@@ -385,6 +474,192 @@ func (c core) pin() error {
 }
 
 func (c core) unpin() { C.jm_mapping_unpin(c.common()) }
+
+// ---- Streams
+
+func streamCoreOf(p *C.jm_stream) core {
+	m := C.jm_stream_mapping(p)
+	return core{nil, p, C.uintptr_t(uintptr(unsafe.Pointer(p))), C.uintptr_t(uintptr(unsafe.Pointer(m))),
+		C.jm_mapping_base(m)}
+}
+
+func newStreamCore(slots, capacity int, o *options) (core, error) {
+	var p *C.jm_stream
+	var st C.jm_status
+	var err error
+	if o.sealed {
+		st, err = C.jm_stream_create_sealed(C.uint32_t(slots), C.uint64_t(capacity), o.flags(), &p)
+	} else {
+		st, err = C.jm_stream_new(C.uint32_t(slots), C.uint64_t(capacity), o.flags()|C.JM_NO_PARKING, &p)
+	}
+	return streamCoreOf(p), status(st, err)
+}
+
+func createStreamCore(name string, slots, capacity int, o *options) (core, error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var p *C.jm_stream
+	st, err := C.jm_stream_create(cname, C.uint32_t(slots), C.uint64_t(capacity), C.uint32_t(o.mode), o.flags(), &p)
+	return streamCoreOf(p), status(st, err)
+}
+
+// openStreamCore also returns why what it found is no stream, with ErrCorrupt.
+func openStreamCore(name string, o *options) (c core, why string, err error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var p *C.jm_stream
+	var cwhy *C.char
+	st, err := C.jm_stream_open(cname, o.flags(), &p, &cwhy)
+	return streamCoreOf(p), C.GoString(cwhy), status(st, err)
+}
+
+func openStreamFileCore(fd uintptr, o *options) (c core, why string, err error) {
+	var p *C.jm_stream
+	var cwhy *C.char
+	st, err := C.jm_stream_open_descriptor(C.int(fd), o.flags(), &p, &cwhy)
+	return streamCoreOf(p), C.GoString(cwhy), status(st, err)
+}
+
+func (c core) slots() int       { return int(C.jm_stream_slots(c.stream)) }
+func (c core) everyFrame() bool { return C.jm_stream_every_frame(c.stream) != 0 }
+
+// slot returns where a slot begins.
+func (c core) slot(i int) *header { return C.jm_stream_slot(c.stream, C.uint32_t(i)) }
+
+// As the calls of a segment that write; errNoSlot where there is no slot.
+
+func (c core) streamWrite(shape []int, dtype DType, data []byte) error {
+	var room [MaxDims]C.uint64_t
+	st := C.go_stream_write(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+		bytesPointer(data), C.uint64_t(len(data)))
+	if st == C.JM_ERR_SYSTEM {
+		st, errno := C.go_stream_write(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+			bytesPointer(data), C.uint64_t(len(data)))
+		return status(st, errno)
+	}
+	return status(st, nil)
+}
+
+func (c core) streamFill(shape []int, dtype DType, value float64) error {
+	var room [MaxDims]C.uint64_t
+	st := C.go_stream_fill(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+		C.double(value))
+	if st == C.JM_ERR_SYSTEM {
+		st, errno := C.go_stream_fill(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype),
+			C.double(value))
+		return status(st, errno)
+	}
+	return status(st, nil)
+}
+
+// streamBegin returns the bytes to be filled, until streamCommit or streamAbort. slot0 and stride say where slots lie.
+func (c core) streamBegin(shape []int, dtype DType) ([]byte, error) {
+	var room [MaxDims]C.uint64_t
+	var data C.uintptr_t
+	var length C.uint64_t
+	st, errno := C.go_stream_begin(c.handle, dimensions(shape, &room), C.uint32_t(len(shape)), C.uint32_t(dtype), &data,
+		&length)
+	if err := status(st, errno); err != nil {
+		return nil, err
+	}
+	offset := uintptr(data) - uintptr(unsafe.Pointer(c.header))
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(c.header), offset)), int(length)), nil
+}
+
+func (c core) streamCommit() { C.go_stream_commit(c.handle) }
+func (c core) streamAbort()  { C.go_stream_abort(c.handle) }
+
+// announceWriter makes readers that give back a slot wake this process. errNoSlot: park with seen; nil: there is one.
+func (c core) announceWriter() (seen uint32, err error) {
+	var word C.uint32_t
+	err = status(C.go_stream_announce(c.handle, &word), nil)
+	return uint32(word), err
+}
+
+// parkWriter blocks this thread until a slot is given back, or it is time to look up.
+func (c core) parkWriter(seen uint32) error {
+	return status(C.go_stream_park(c.handle, C.uint32_t(seen)), nil)
+}
+
+func (c core) wakeWriter() { C.go_stream_wake(c.handle) }
+
+// tryReadFrame and tryReadFrameInto make one attempt at the newest frame above a version, without a pin.
+
+func (c core) tryReadFrame(after uint64, t *Tensor) error {
+	var room C.jm_tensor
+	st := C.go_stream_try_read(c.handle, C.uint64_t(after), t.inCore(&room))
+	return t.frameFromCore(st, &room)
+}
+
+func (c core) tryReadFrameInto(after uint64, dst []byte, t *Tensor) error {
+	var room C.jm_tensor
+	st := C.go_stream_try_read_into(c.handle, C.uint64_t(after), bytesPointer(dst), C.uint64_t(len(dst)),
+		t.inCore(&room))
+	err := t.frameFromCore(st, &room)
+	t.data = unsafe.Pointer(unsafe.SliceData(dst))
+	return err
+}
+
+func (t *Tensor) frameFromCore(st C.jm_status, room *C.jm_tensor) error {
+	if !t.fromCore(room) && st == C.JM_OK {
+		return ErrCapacity
+	}
+	if !sameAsCore {
+		t.data = room.data
+	}
+	return status(st, nil)
+}
+
+// readers returns who has a place in the stream.
+func (c core) readers() []ReaderInfo {
+	var infos [MaxReaders]C.jm_reader_info
+	n := C.jm_stream_readers(c.stream, &infos[0])
+	readers := make([]ReaderInfo, n)
+	for i := range readers {
+		info := &infos[i]
+		readers[i] = ReaderInfo{int(info.number), int(info.process), 2 * uint64(info.cursor), int(info.held), info.dead != 0}
+	}
+	return readers
+}
+
+// readerCore is a reader of the C++ core.
+type readerCore struct {
+	reader *C.jm_reader
+	handle C.uintptr_t // the same
+}
+
+func (c core) join() (readerCore, error) {
+	var p *C.jm_reader
+	st, err := C.jm_reader_protocol_join(c.stream, &p)
+	return readerCore{p, C.uintptr_t(uintptr(unsafe.Pointer(p)))}, status(st, err)
+}
+
+// take gives back the frame of version before, unless that is 0, and makes one attempt at another. With ErrEmpty, t has
+// the version to park on.
+func (r readerCore) take(before uint64, data unsafe.Pointer, t *Tensor) error {
+	var room C.jm_tensor
+	st := C.go_take(r.handle, C.uint64_t(before), C.uintptr_t(uintptr(data)), t.inCore(&room))
+	if st == C.JM_OK && sameAsCore {
+		return nil
+	}
+	return t.frameFromCore(st, &room)
+}
+
+func (r readerCore) release(version uint64, data unsafe.Pointer) {
+	C.go_release(r.handle, C.uint64_t(version), C.uintptr_t(uintptr(data)))
+}
+
+func (r readerCore) letGo()         { C.go_let_go(r.handle) }
+func (r readerCore) leave()         { C.jm_reader_protocol_leave(r.reader) }
+func (r readerCore) free()          { C.jm_reader_protocol_free(r.reader) }
+func (r readerCore) missed() uint64 { return uint64(C.jm_reader_missed(r.reader)) }
+
+// held returns, for each slot, the version that is held there, or 0: atomic words of the core's.
+func (r readerCore) held() *[MaxSlots]uint64 {
+	return (*[MaxSlots]uint64)(unsafe.Pointer(C.jm_reader_protocol_held(r.reader)))
+}
+
+// ---- Waiting
 
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
@@ -465,6 +740,10 @@ func status(st C.jm_status, errno error) error {
 		return ErrWriterActive
 	case C.JM_ERR_WRITER_DIED:
 		return ErrWriterDied
+	case C.JM_ERR_NO_SLOT:
+		return errNoSlot
+	case C.JM_ERR_NO_PLACE:
+		return errNoPlace
 	case C.JM_ERR_NO_PROC:
 		return fmt.Errorf("%w here: %s", ErrUnsupported, statusText(st))
 	case C.JM_ERR_SYSTEM, C.JM_ERR_PIN_DENIED:

@@ -5,6 +5,7 @@ package judemap
 import (
 	"fmt"
 	"time"
+	"unsafe"
 )
 
 // Without cgo there is no core, and everything that makes or opens a segment says so. No Segment can exist then but the
@@ -57,6 +58,37 @@ func (core) park(uint64) error                             { return errNoCgo }
 func (core) wake()                                         {}
 func (core) pin() error                                    { return errNoCgo }
 func (core) unpin()                                        {}
+
+func newStreamCore(int, int, *options) (core, error)             { return core{}, errNoCgo }
+func createStreamCore(string, int, int, *options) (core, error)  { return core{}, errNoCgo }
+func openStreamCore(string, *options) (core, string, error)      { return core{}, "", errNoCgo }
+func openStreamFileCore(uintptr, *options) (core, string, error) { return core{}, "", errNoCgo }
+func (core) setSpin(time.Duration)                               {}
+func (core) slots() int                                          { return 0 }
+func (core) everyFrame() bool                                    { return false }
+func (core) slot(int) *header                                    { return nil }
+func (core) streamWrite([]int, DType, []byte) error              { return errNoCgo }
+func (core) streamFill([]int, DType, float64) error              { return errNoCgo }
+func (core) streamBegin([]int, DType) ([]byte, error)            { return nil, errNoCgo }
+func (core) streamCommit()                                       {}
+func (core) streamAbort()                                        {}
+func (core) announceWriter() (uint32, error)                     { return 0, errNoCgo }
+func (core) parkWriter(uint32) error                             { return errNoCgo }
+func (core) wakeWriter()                                         {}
+func (core) tryReadFrame(uint64, *Tensor) error                  { return errNoCgo }
+func (core) tryReadFrameInto(uint64, []byte, *Tensor) error      { return errNoCgo }
+func (core) readers() []ReaderInfo                               { return nil }
+func (core) join() (readerCore, error)                           { return readerCore{}, errNoCgo }
+
+type readerCore struct{}
+
+func (readerCore) take(uint64, unsafe.Pointer, *Tensor) error { return errNoCgo }
+func (readerCore) release(uint64, unsafe.Pointer)             {}
+func (readerCore) letGo()                                     {}
+func (readerCore) leave()                                     {}
+func (readerCore) free()                                      {}
+func (readerCore) missed() uint64                             { return 0 }
+func (readerCore) held() *[MaxSlots]uint64                    { return nil }
 
 type parkerCore struct{}
 

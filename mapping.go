@@ -12,6 +12,7 @@ type mapping struct {
 	core   core
 	header *header
 	owned  *owned
+	slot   *slot // what a frame of a stream is held by; its mapping has only the header, of the slot
 }
 
 // owned is what is freed with a mapping. It must not refer to it.

@@ -26,11 +26,33 @@ const (
 	callOpen
 	callOpenFile
 	callOpenOrCreate
+	callNewStream
+	callNewStreamSealed
+	callCreateStream
+	callOpenStream
+	callOpenStreamFile
+	callOpenOrCreateStream
 
-	callsCreate = callNew | callNewSealed | callCreate | callOpenOrCreate
-	callsShared = callNewSealed | callCreate | callOpen | callOpenFile | callOpenOrCreate
-	callsAll    = callsCreate | callsShared
+	callsNew     = callNew | callNewStream
+	callsSealed  = callNewSealed | callNewStreamSealed
+	callsNamed   = callCreate | callOpenOrCreate | callCreateStream | callOpenOrCreateStream
+	callsOpen    = callOpen | callOpenFile | callOpenStream | callOpenStreamFile
+	callsCreate  = callsNew | callsSealed | callsNamed
+	callsShared  = callsSealed | callsNamed | callsOpen
+	callsAll     = callsCreate | callsShared
+	callsStreams = callNewStream | callNewStreamSealed | callCreateStream | callOpenOrCreateStream
 )
+
+// sealed returns the call that New and NewStream are with WithSealed.
+func (c calls) sealed() calls {
+	switch c {
+	case callNew:
+		return callNewSealed
+	case callNewStream:
+		return callNewStreamSealed
+	}
+	return c
+}
 
 func (c calls) String() string {
 	switch c {
@@ -44,6 +66,18 @@ func (c calls) String() string {
 		return "Open"
 	case callOpenFile:
 		return "OpenFile"
+	case callNewStream:
+		return "NewStream without WithSealed"
+	case callNewStreamSealed:
+		return "NewStream"
+	case callCreateStream:
+		return "CreateStream"
+	case callOpenStream:
+		return "OpenStream"
+	case callOpenStreamFile:
+		return "OpenStreamFile"
+	case callOpenOrCreateStream:
+		return "OpenOrCreateStream"
 	}
 	return "OpenOrCreate"
 }
@@ -55,6 +89,8 @@ type options struct {
 	sealedWrites bool
 	foreign      bool
 	readOnly     bool
+	everyFrame   bool
+	spin         time.Duration
 	mode         fs.FileMode
 	poll         time.Duration // valid if polls
 	polls        bool
@@ -62,7 +98,7 @@ type options struct {
 	threads      int // 0: the default
 }
 
-// newOptions applies options to a call. New with WithSealed is a call of its own.
+// newOptions applies options to a call. New and NewStream with WithSealed are calls of their own.
 func newOptions(call calls, opts []Option) (*options, error) {
 	o := &options{hugePages: true, mode: 0o600}
 	for _, opt := range opts {
@@ -70,8 +106,8 @@ func newOptions(call calls, opts []Option) (*options, error) {
 			opt.apply(o)
 		}
 	}
-	if call == callNew && o.sealed {
-		call = callNewSealed
+	if o.sealed {
+		call = call.sealed()
 	}
 	for _, opt := range opts {
 		if opt.apply != nil && opt.calls&call == 0 {
@@ -84,13 +120,13 @@ func newOptions(call calls, opts []Option) (*options, error) {
 // WithHugePages says whether the system is advised to back a new segment of 2 MiB or more with huge pages, where it has
 // them (Linux). The default is true: it makes large segments faster to touch and to give back, for up to 2 MiB of memory
 // that isn't used. For segments that are shared, the system's administrator has to allow it
-// (/sys/kernel/mm/transparent_hugepage/shmem_enabled). For [New], [Create] and [OpenOrCreate].
+// (/sys/kernel/mm/transparent_hugepage/shmem_enabled). For all calls that make a segment or a stream.
 func WithHugePages(advise bool) Option {
 	return Option{"WithHugePages", callsCreate, func(o *options) { o.hugePages = advise }}
 }
 
 // WithPopulate has all pages of a new segment made at once, by several threads, rather than one by one by the commit
-// that touches them first. For [New], [Create] and [OpenOrCreate].
+// that touches them first. For all calls that make a segment or a stream.
 func WithPopulate() Option {
 	return Option{"WithPopulate", callsCreate, func(o *options) { o.populate = true }}
 }
@@ -100,28 +136,43 @@ func WithPopulate() Option {
 // the file short. Whoever may only read it can still keep the owner from writing, by a lock for reading on the file
 // (fcntl): the owner gets [ErrWriterActive]. It can't pose as a writer, nor hide that one died.
 func WithMode(mode fs.FileMode) Option {
-	return Option{"WithMode", callCreate | callOpenOrCreate, func(o *options) { o.mode = mode.Perm() }}
+	return Option{"WithMode", callsNamed, func(o *options) { o.mode = mode.Perm() }}
 }
 
 // WithReadOnly makes [Open] and [OpenFile] map the segment without the right to write, as is needed where the file's
 // mode gives none. Writing then gives an error that satisfies errors.Is(err, fs.ErrPermission). Waiting polls, see
 // [WithPollInterval], because a writer can't be told of a parked reader.
 func WithReadOnly() Option {
-	return Option{"WithReadOnly", callOpen | callOpenFile, func(o *options) { o.readOnly = true }}
+	return Option{"WithReadOnly", callsOpen, func(o *options) { o.readOnly = true }}
 }
 
 // WithSealed makes [New] put the segment into a file without a name, for [Segment.File] to hand to other processes. It
 // is sealed: no process can change its size, and so fault those that read it. Its mode is 0600, so that a process of
 // another user can use the descriptor that it is given, for what that is open for, and no more. Linux only, as [Create].
 func WithSealed() Option {
-	return Option{"WithSealed", callNewSealed, func(o *options) { o.sealed = true }}
+	return Option{"WithSealed", callsSealed, func(o *options) { o.sealed = true }}
 }
 
 // WithSealedWrites is [WithSealed], and the kernel also refuses that anybody but the Segment that [New] returns ever
 // writes to the file or maps it for writing (F_SEAL_FUTURE_WRITE, Linux 5.1): readers, who open it [WithReadOnly], can
 // then do no harm.
 func WithSealedWrites() Option {
-	return Option{"WithSealedWrites", callNewSealed, func(o *options) { o.sealed, o.sealedWrites = true, true }}
+	return Option{"WithSealedWrites", callsSealed, func(o *options) { o.sealed, o.sealedWrites = true, true }}
+}
+
+// WithEveryFrame makes a [Stream] one in which no frame is lost: the writer waits for the slowest reader, which is then at
+// most as many frames behind as there are slots, less one. Else the writer waits for nobody, and a reader that is slow gets
+// the newest frame and misses those in between. For [NewStream], [CreateStream] and [OpenOrCreateStream].
+func WithEveryFrame() Option {
+	return Option{"WithEveryFrame", callsStreams, func(o *options) { o.everyFrame = true }}
+}
+
+// WithSpin has who waits for another process spin for a time before it parks: a reader for a commit, a writer for a slot.
+// While commits come that often, neither side makes a system call, and a reader has a frame a microsecond after its commit;
+// it costs a processor meanwhile. It has no effect where GOMAXPROCS is 1. The default is 0. For all calls but [New] and
+// [NewStream] without [WithSealed], whose readers and writers are of one process.
+func WithSpin(d time.Duration) Option {
+	return Option{"WithSpin", callsShared, func(o *options) { o.spin = max(d, 0) }}
 }
 
 // WithForeignWriters tells [Create], [OpenOrCreate], and [New] with [WithSealed], that a program which never wakes

@@ -119,7 +119,7 @@ func (s *Segment) readError(err error, field string, t *Tensor) error {
 func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
 func load64[T ~uint64](p *T) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
 
-func (s *Segment) sequence() uint64 { return load64(&s.mapping.header.sequence) }
+func (s *handle) sequence() uint64 { return load64(&s.mapping.header.sequence) }
 
 // outwait makes attempts until one of them does not find a commit in progress, and parks while there is one. A writer
 // goes before readers. One of this process that leaves no time for an attempt has to let one in after a while; one of

@@ -104,26 +104,35 @@ func OpenFile(f *os.File, opts ...Option) (*Segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := openFileWith(f, "segment", o, openFileCore)
+	if err != nil {
+		return nil, err
+	}
+	return newSegmentOf(c, "", true, o), nil
+}
+
+// openFileWith opens what is in a file: a kind of thing, by a call of the core.
+func openFileWith(f *os.File, kind string, o *options, open func(uintptr, *options) (core, string, error)) (core, error) {
 	if f == nil {
-		return nil, fmt.Errorf("judemap: opening a segment: %w", os.ErrInvalid)
+		return core{}, fmt.Errorf("judemap: opening a %s: %w", kind, os.ErrInvalid)
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("judemap: opening the segment in %s: %w", f.Name(), err)
+		return core{}, fmt.Errorf("judemap: opening the %s in %s: %w", kind, f.Name(), err)
 	}
 	var c core
 	var why string
-	if controlErr := raw.Control(func(fd uintptr) { c, why, err = openFileCore(fd, o) }); controlErr != nil {
-		return nil, fmt.Errorf("judemap: opening the segment in %s: %w", f.Name(), controlErr)
+	if controlErr := raw.Control(func(fd uintptr) { c, why, err = open(fd, o) }); controlErr != nil {
+		return core{}, fmt.Errorf("judemap: opening the %s in %s: %w", kind, f.Name(), controlErr)
 	}
 	if errors.Is(err, syscall.EACCES) && !o.readOnly {
-		return nil, fmt.Errorf("judemap: opening the segment in %s: the descriptor is not open for reading and writing; one for "+
-			"reading opens WithReadOnly: %w", f.Name(), err)
+		return core{}, fmt.Errorf("judemap: opening the %s in %s: the descriptor is not open for reading and writing; one for "+
+			"reading opens WithReadOnly: %w", kind, f.Name(), err)
 	}
 	if err != nil {
-		return nil, openError(err, "the segment in "+f.Name(), why)
+		return core{}, openError(err, "the "+kind+" in "+f.Name(), why)
 	}
-	return newSegmentOf(c, "", true, o), nil
+	return c, nil
 }
 
 // Remove takes a segment's name away. Whoever has it open keeps it; its memory goes with the last of them.
@@ -161,13 +170,13 @@ func List() ([]string, error) {
 // close-on-exec, and the caller's to close.
 //
 // Errors: [ErrUnsupported] for a segment of [New] without [WithSealed]; [ErrClosed]; the system's.
-func (s *Segment) File() (*os.File, error) { return s.file(!s.readOnly) }
+func (s *handle) File() (*os.File, error) { return s.file(!s.readOnly) }
 
 // ReadOnlyFile is [Segment.File], open for reading only, for processes that must not write: of a segment with mode 0600,
 // one of another user can't open it anew either.
-func (s *Segment) ReadOnlyFile() (*os.File, error) { return s.file(false) }
+func (s *handle) ReadOnlyFile() (*os.File, error) { return s.file(false) }
 
-func (s *Segment) file(writable bool) (*os.File, error) {
+func (s *handle) file(writable bool) (*os.File, error) {
 	s.waiters.mu.Lock() // so that the descriptor is not closed, and another file's, meanwhile
 	defer s.waiters.mu.Unlock()
 	if !s.open.Load() {
@@ -209,7 +218,7 @@ func (w WriterState) String() string {
 
 // Writer says who writes to s: the process that wrote first, until it closes its Segment or ends. In a segment of [New]
 // any goroutine may write, and Writer is [WriterNone].
-func (s *Segment) Writer() WriterState {
+func (s *handle) Writer() WriterState {
 	if !s.open.Load() || !s.shared {
 		return WriterNone
 	}

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// A Tensor is one consistent snapshot of a segment: a view of its memory, or a copy. While a view is reachable, the
-// addresses of its Segment stay reserved. The zero Tensor has no data and is not valid.
+// A Tensor is one consistent snapshot of a segment, or a frame of a stream: a view of its memory, or a copy. While a view
+// is reachable, the addresses of its Segment or Stream stay reserved. The zero Tensor has no data and is not valid.
 type Tensor struct {
 	// What a jm_tensor of the core begins with, in its order: see judemap_cgo.go.
 	version uint64
@@ -41,10 +41,14 @@ func (t *Tensor) Version() uint64 { return t.version }
 const loadsReorder = runtime.GOARCH != "amd64" && runtime.GOARCH != "386"
 
 // Valid says whether no commit has begun since a view was taken. Ask after using its data: only if it is true was
-// everything seen there part of one tensor. A copy is always valid.
+// everything seen there part of one tensor. A copy is always valid, and so is a frame of a stream for as long as it is
+// held.
 func (t *Tensor) Valid() bool {
 	if t.mapping == nil {
 		return t.version != 0
+	}
+	if t.mapping.slot != nil && t.mapping.slot.holds(t.version) {
+		return true
 	}
 	if loadsReorder {
 		// The loads of the data must come before the load of sequence below, and Go has no fence for it. An atomic store

@@ -18,11 +18,13 @@ import (
 
 // park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
 // that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
-func (s *Segment) park(ctx context.Context, seen uint64, limit time.Duration) error {
+func (s *handle) park(ctx context.Context, seen uint64, limit time.Duration) error {
 	if !s.attached.Load() && limit < 0 && s.lead() {
-		return s.parkLeader(ctx, seen)
+		var a alarm
+		defer a.cancel()
+		return s.parkLeader(ctx, seen, &a, &neverOver)
 	}
-	return s.parkMember(ctx, seen, limit)
+	return s.parkMember(ctx, seen, limit, &neverOver)
 }
 
 // threadsParked counts the goroutines that are parked with their threads.
@@ -32,7 +34,7 @@ var threadsParked atomic.Int32
 const mostThreadsParked = 256
 
 // lead makes the caller the leader, if there is no group, and a thread is free for it.
-func (s *Segment) lead() bool {
+func (s *handle) lead() bool {
 	w := &s.waiters
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,9 +56,10 @@ func takeThread() bool {
 	return false
 }
 
-// parkLeader parks the goroutine and its thread in the core, and then wakes the group.
-func (s *Segment) parkLeader(ctx context.Context, seen uint64) error {
-	err := s.parkThread(ctx, seen)
+// parkLeader parks the goroutine and its thread in the core, and then wakes the group. It also returns, sooner or later,
+// when over is true.
+func (s *handle) parkLeader(ctx context.Context, seen uint64, a *alarm, over *atomic.Bool) error {
+	err := s.parkThread(ctx, seen, a, over)
 	threadsParked.Add(-1)
 	w := &s.waiters
 	w.mu.Lock()
@@ -76,33 +79,68 @@ func (s *Segment) parkLeader(ctx context.Context, seen uint64) error {
 	return err
 }
 
+// neverOver is what those wait for who wait for no end but the handle's.
+var neverOver atomic.Bool
+
 // parkThread parks the goroutine and its thread.
-func (s *Segment) parkThread(ctx context.Context, seen uint64) error {
-	if ctx.Done() != nil {
-		var left atomic.Bool
-		stop := context.AfterFunc(ctx, func() {
-			// Again and again, because it may be about to park.
-			for !left.Load() {
-				s.mapping.core.wake()
-				time.Sleep(50 * time.Microsecond)
-			}
-		})
-		defer func() {
-			left.Store(true)
-			stop()
-		}()
-	}
+func (s *handle) parkThread(ctx context.Context, seen uint64, a *alarm, over *atomic.Bool) error {
+	a.set(ctx, s.mapping.core, core.wake)
+	defer a.off()
 	for {
+		if err := ctx.Err(); err != nil { // after set: see alarm
+			return err
+		}
 		err := s.mapping.core.park(seen)
 		switch {
 		case !s.open.Load():
 			return ErrClosed
-		case err != nil || s.sequence() != seen:
+		case err != nil || s.sequence() != seen || over.Load():
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
 		}
 	}
+}
+
+// An alarm wakes a thread that is parked in the core when a context ends. Who parks again and again with the same context
+// keeps his alarm, and allocates nothing. The zero alarm is off.
+type alarm struct {
+	ctx    context.Context
+	stop   func() bool
+	parked *atomic.Bool
+}
+
+// set has wake called for c when ctx ends, until off. Look at ctx after it: either that look sees the end, or the alarm sees who
+// is parked.
+func (a *alarm) set(ctx context.Context, c core, wake func(core)) {
+	if ctx.Done() == nil {
+		return
+	}
+	if a.ctx != ctx {
+		a.cancel()
+		parked := new(atomic.Bool)
+		a.ctx, a.parked = ctx, parked
+		a.stop = context.AfterFunc(ctx, func() {
+			// Again and again, because it may be about to park.
+			for parked.Load() {
+				wake(c)
+				time.Sleep(50 * time.Microsecond)
+			}
+		})
+	}
+	a.parked.Store(true)
+}
+
+func (a *alarm) off() {
+	if a.parked != nil {
+		a.parked.Store(false)
+	}
+}
+
+// cancel forgets the context.
+func (a *alarm) cancel() {
+	if a.stop != nil {
+		a.stop()
+	}
+	*a = alarm{}
 }
 
 // waiters are the parked readers of one Segment. A commit that finds nobody parked takes no lock.
@@ -124,7 +162,7 @@ type waiters struct {
 //
 // A group's leader or watch waits for the sequence that its first member saw. One that joins later, having seen a newer
 // one, loses nothing: the wait is then over, and about to wake the group.
-func (s *Segment) join(seen uint64) (<-chan struct{}, error) {
+func (s *handle) join(seen uint64) (<-chan struct{}, error) {
 	w := &s.waiters
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,7 +225,7 @@ func (w *waiters) end() (woken chan struct{}) {
 }
 
 // parkMember parks the goroutine, and no thread.
-func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Duration) error {
+func (s *handle) parkMember(ctx context.Context, seen uint64, limit time.Duration, over *atomic.Bool) error {
 	woken, err := s.join(seen)
 	if err == ErrBusy { // the sequence is another by now
 		return nil
@@ -196,7 +234,7 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 		return err
 	}
 	switch {
-	case s.sequence() != seen || !s.open.Load():
+	case s.sequence() != seen || !s.open.Load() || over.Load():
 		s.waiters.leave(woken)
 	case limit < 0 && ctx.Done() == nil:
 		<-woken
@@ -217,7 +255,7 @@ func (s *Segment) parkMember(ctx context.Context, seen uint64, limit time.Durati
 }
 
 // sleep sleeps until the channel is closed, ctx ends, or limit has passed.
-func (s *Segment) sleep(ctx context.Context, woken <-chan struct{}, limit time.Duration) error {
+func (s *handle) sleep(ctx context.Context, woken <-chan struct{}, limit time.Duration) error {
 	var late <-chan time.Time
 	if limit >= 0 {
 		timer := time.NewTimer(limit)
@@ -273,7 +311,7 @@ const parkerLinger = 250 * time.Millisecond
 
 // watch has the readers of s woken when its sequence is no longer seen, its writer died, or s is closed, unless unwatch
 // comes first. ErrBusy: the sequence is another already.
-func (s *Segment) watch(seen uint64) (token uint64, err error) {
+func (s *handle) watch(seen uint64) (token uint64, err error) {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
 	p := parkers.current

@@ -66,7 +66,7 @@ mutant "forgotten segments bring about no collection" mapping.go \
 # Waiting.
 mutant "a commit that wakes nobody" judemap.go $'s.letGo()\n\ts.waiters.wake()' 's.letGo()' TestNoLostWake
 mutant "no second look before parking" wait.go \
-  'case s.sequence() != seen || !s.open.Load():' 'case false:' TestNoLostWake
+  'case s.sequence() != seen || !s.open.Load() || over.Load():' 'case false:' TestNoLostWake
 mutant "the drainer wakes nobody" wait.go 'waiters.wake()' '_ = waiters' TestWaitAcrossProcesses
 mutant "a leader wakes nobody" wait.go 'close(w.end())' 'w.end()' 'TestWait|TestManyParked'
 mutant "a leader that leaves leaves nobody in its place" wait.go \

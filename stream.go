@@ -1,0 +1,798 @@
+package judemap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+const (
+	MaxSlots   = 256 // the most slots of a stream; the fewest are 2
+	MaxReaders = 64  // the most readers of a stream, over all processes
+)
+
+// A Stream is a row of slots, each of which holds a tensor as a [Segment] does, to the byte. The writer commits frames, each
+// to a slot that nobody uses, and a [Reader] holds the slot of the frame that it looks at: a frame stays whole for as long
+// as it is used, and the writer goes on meanwhile. Which frames a slow reader gets, [WithEveryFrame] says.
+//
+// With at least two slots more than readers there is always one to write to. Its methods may be called from any goroutine.
+// The zero Stream is closed. What [Segment] says of forgetting to close one holds here.
+type Stream struct {
+	handle
+	slots int
+	every bool
+	slot0 *header // where slot 0 begins, and
+	step  uintptr // the bytes from a slot to the next
+
+	// joining orders readers' coming and going with each other, and with Close.
+	joining sync.Mutex
+	places  map[*place]struct{}
+
+	alarm atomic.Pointer[alarm] // of a writer that waits, kept for the next
+}
+
+// NewStream makes a stream of slots slots, from 2 to [MaxSlots], each with room for capacity bytes of tensor, in memory of
+// this process alone, or with [WithSealed] in memory that can be handed to others. With at least two slots more than frames
+// that readers hold at a time the writer always finds a slot.
+//
+// Errors: [ErrCapacity] if the number of slots can't be, if capacity is not positive, or both are too large together; the
+// system's error (as in syscall.ENOMEM) if it has no memory or address space for it; [ErrUnsupported] in a build without
+// cgo.
+func NewStream(slots, capacity int, opts ...Option) (*Stream, error) {
+	o, err := newOptions(callNewStream, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSlots(slots); err != nil {
+		return nil, err
+	}
+	c, err := newStreamCore(slots, capacity, o)
+	if err != nil {
+		return nil, makeStreamError(err, "mapping a stream", slots, capacity)
+	}
+	return newStreamOf(c, "", o.sealed, o), nil
+}
+
+// CreateStream makes a stream that other processes open by its name, as [Create] makes a segment. Segments and streams have
+// their names in common.
+//
+// Errors: those of [NewStream] and [Create].
+func CreateStream(name string, slots, capacity int, opts ...Option) (*Stream, error) {
+	o, err := newOptions(callCreateStream, opts)
+	if err != nil {
+		return nil, err
+	}
+	return createStream(name, slots, capacity, o)
+}
+
+func createStream(name string, slots, capacity int, o *options) (*Stream, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	if err := checkSlots(slots); err != nil {
+		return nil, err
+	}
+	c, err := createStreamCore(name, slots, capacity, o)
+	if err != nil {
+		return nil, makeStreamError(nameError(err, name), fmt.Sprintf("creating stream %q", name), slots, capacity)
+	}
+	return newStreamOf(c, name, true, o), nil
+}
+
+// OpenStream opens a stream by its name: one of [CreateStream], or of a C++ program. A stream that is opened [WithReadOnly]
+// can be read as copies, see [Stream.Reader].
+//
+// Errors: those of [Open]; [ErrCorrupt] also if what has the name is a segment.
+func OpenStream(name string, opts ...Option) (*Stream, error) {
+	o, err := newOptions(callOpenStream, opts)
+	if err != nil {
+		return nil, err
+	}
+	return openStream(name, o)
+}
+
+func openStream(name string, o *options) (*Stream, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	c, why, err := openStreamCore(name, o)
+	if err != nil {
+		return nil, openError(nameError(err, name), fmt.Sprintf("stream %q", name), why)
+	}
+	return newStreamOf(c, name, true, o), nil
+}
+
+// OpenStreamFile opens the stream in a file, such as one that another process got from [Stream.File] and passed on, as
+// [OpenFile] opens a segment. Errors: those of [OpenFile].
+func OpenStreamFile(f *os.File, opts ...Option) (*Stream, error) {
+	o, err := newOptions(callOpenStreamFile, opts)
+	if err != nil {
+		return nil, err
+	}
+	c, err := openFileWith(f, "stream", o, openStreamFileCore)
+	if err != nil {
+		return nil, err
+	}
+	return newStreamOf(c, "", true, o), nil
+}
+
+// OpenOrCreateStream is what a producer wants that may be started again: it opens the stream of this name, or creates it
+// where there is none. Options of both may be given; what only a new stream can have, such as [WithMode], has no effect on
+// one that is there.
+//
+// Errors: those of both but for fs.ErrExist and fs.ErrNotExist; [ErrCapacity] if the stream is there and has fewer slots, or
+// slots with less room; fs.ErrInvalid if it is there and [WithEveryFrame] holds for the one and not for the other. [Remove]
+// it, if nobody needs it any more.
+func OpenOrCreateStream(name string, slots, capacity int, opts ...Option) (*Stream, error) {
+	o, err := newOptions(callOpenOrCreateStream, opts)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		s, err := openStream(name, o)
+		if errors.Is(err, fs.ErrNotExist) {
+			if s, err = createStream(name, slots, capacity, o); errors.Is(err, fs.ErrExist) {
+				continue // another process was quicker
+			}
+			return s, err
+		}
+		switch {
+		case err != nil:
+			return nil, err
+		case s.slots < slots || slots < 2 || s.capacity < capacity || capacity <= 0:
+			err = fmt.Errorf("%w: stream %q is there, with %d slots of %d bytes, and %d of %d are asked for", ErrCapacity, name,
+				s.slots, s.capacity, slots, capacity)
+		case s.every != o.everyFrame:
+			err = fmt.Errorf("judemap: stream %q is there, and WithEveryFrame is %v for it: %w", name, s.every, fs.ErrInvalid)
+		default:
+			return s, nil
+		}
+		_ = s.Close()
+		return nil, err
+	}
+}
+
+func newStreamOf(c core, name string, shared bool, o *options) *Stream {
+	s := &Stream{slots: c.slots(), every: c.everyFrame(), slot0: c.slot(0), places: make(map[*place]struct{})}
+	s.step = uintptr(unsafe.Pointer(c.slot(1))) - uintptr(unsafe.Pointer(s.slot0))
+	s.init(c, name, shared, o)
+	return s
+}
+
+func checkSlots(slots int) error {
+	if slots < 2 || slots > MaxSlots {
+		return fmt.Errorf("%w: %d slots asked for; a stream has 2 to %d", ErrCapacity, slots, MaxSlots)
+	}
+	return nil
+}
+
+// makeStreamError says why making a stream failed. doing is what was being done.
+func makeStreamError(err error, doing string, slots, capacity int) error {
+	switch {
+	case err == ErrCapacity && capacity <= 0:
+		return fmt.Errorf("%w: slots of %d bytes asked for; a slot holds at least 1", ErrCapacity, capacity)
+	case err == ErrCapacity:
+		return fmt.Errorf("%w: %d slots of %d bytes are more than can be addressed", ErrCapacity, slots, capacity)
+	}
+	return fmt.Errorf("judemap: %s of %d slots of %d bytes: %w", doing, slots, capacity, err)
+}
+
+// errNoSlot and errNoPlace are what the core says where there is no slot to write to, and no place for a reader.
+var (
+	errNoSlot  = errors.New("judemap: no slot of the stream is free")
+	errNoPlace = fmt.Errorf("%w: the stream has %d readers, and can't have more", ErrCapacity, MaxReaders)
+)
+
+// ---- Writing
+
+// Write commits a copy of data as the next frame, a tensor of this shape (in elements, row-major) and type. It waits for
+// other writers of the Stream, and where readers hold all slots that could be written to, or in a stream [WithEveryFrame]
+// have yet to take what is in them, until one is given back. It allocates nothing.
+//
+// Errors: those of [Segment.Write], and ctx.Err(), wrapped in an error that says which readers the writer waits for. After
+// an error no frame was committed.
+func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
+	for begun := (time.Time{}); ; {
+		seen, err := s.tryWrite(shape, dtype, data)
+		if err != errNoSlot {
+			return err
+		}
+		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+			return err
+		}
+	}
+}
+
+// tryWrite and tryFill make one attempt each. With errNoSlot they return what to park with.
+
+func (s *Stream) tryWrite(shape []int, dtype DType, data []byte) (seen uint32, err error) {
+	if err := s.lockWriting(); err != nil {
+		return 0, err
+	}
+	defer s.unlockWriting()
+	if err := s.mapping.core.streamWrite(shape, dtype, data); err != nil {
+		return s.refused(err, shape, dtype, len(data))
+	}
+	s.attach()
+	return 0, nil
+}
+
+func (s *Stream) tryFill(shape []int, dtype DType, value float64) (seen uint32, err error) {
+	if err := s.lockWriting(); err != nil {
+		return 0, err
+	}
+	defer s.unlockWriting()
+	if err := s.mapping.core.streamFill(shape, dtype, value); err != nil {
+		if err == ErrRange {
+			return 0, fmt.Errorf("%w: %v can't hold %v", ErrRange, dtype, value)
+		}
+		return s.refused(err, shape, dtype, -1)
+	}
+	s.attach()
+	return 0, nil
+}
+
+// refused says what to do about an error of the core.
+func (s *Stream) refused(err error, shape []int, dtype DType, length int) (seen uint32, _ error) {
+	if err != errNoSlot {
+		return 0, s.writeError(err, shape, dtype, length)
+	}
+	s.attach()
+	if seen, err = s.mapping.core.announceWriter(); err == nil { // a slot is free by now: look at once
+		return seen - 1, errNoSlot
+	}
+	return seen, err
+}
+
+// StreamSlice is [Stream.Write] for a slice of elements.
+func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []T) error {
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(*new(T))))
+	return s.Write(ctx, shape, DTypeOf[T](), bytes)
+}
+
+// Update commits a frame that fill writes in place, without a copy. fill gets the bytes of a slot, as an older frame left
+// them; it must not keep them, and must not write to s: other writers wait for it. Readers don't.
+//
+// If fill fails or panics, the error or panic reaches the caller, and no frame was committed. Other errors are those of
+// [Stream.Write].
+func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
+	for begun := (time.Time{}); ; {
+		seen, err := s.tryUpdate(shape, dtype, fill)
+		if err != errNoSlot {
+			return err
+		}
+		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) (seen uint32, err error) {
+	if err := s.lockWriting(); err != nil {
+		return 0, err
+	}
+	defer s.unlockWriting()
+	data, err := s.mapping.core.streamBegin(shape, dtype)
+	if err != nil {
+		return s.refused(err, shape, dtype, -1)
+	}
+	s.attach()
+	filled := false
+	defer func() { // also when fill panics or ends the goroutine
+		if filled {
+			s.mapping.core.streamCommit()
+		} else {
+			s.mapping.core.streamAbort()
+		}
+	}()
+	if err := fill(data); err != nil {
+		return 0, err
+	}
+	filled = true
+	return 0, nil
+}
+
+// Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
+// [Stream.Write].
+func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
+	for begun := (time.Time{}); ; {
+		seen, err := s.tryFill(shape, dtype, value)
+		if err != errNoSlot {
+			return err
+		}
+		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+			return err
+		}
+	}
+}
+
+// awaitSlot waits until a slot may be free: spins, for as long as the handle says since begun, and then parks.
+func (s *Stream) awaitSlot(ctx context.Context, seen uint32, begun *time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("judemap: no slot of the stream is free: %s: %w", s.holders(), err)
+	}
+	if s.spin > 0 && runtime.GOMAXPROCS(0) > 1 {
+		if begun.IsZero() {
+			*begun = time.Now()
+		}
+		if time.Since(*begun) < s.spin {
+			return nil
+		}
+	}
+	if !takeThread() {
+		// A poll, where a thread that blocks in C would keep the only processor.
+		time.Sleep(100 * time.Microsecond)
+		return nil
+	}
+	defer threadsParked.Add(-1)
+	a := s.alarm.Swap(nil)
+	if a == nil {
+		a = new(alarm)
+	}
+	a.set(ctx, s.mapping.core, core.wakeWriter)
+	defer func() {
+		a.off()
+		s.alarm.Store(a)
+	}()
+	if ctx.Err() == nil && s.open.Load() {
+		_ = s.mapping.core.parkWriter(seen)
+	}
+	return nil
+}
+
+// holders says which readers a writer waits for.
+func (s *Stream) holders() string {
+	var text []string
+	newest := s.Version()
+	for _, r := range s.Readers() {
+		var what []string
+		if r.Held != 0 {
+			what = append(what, fmt.Sprintf("holds %d of the %d slots", r.Held, s.slots))
+		}
+		if s.every && r.Next <= newest {
+			what = append(what, fmt.Sprintf("has yet to take %d frames", (newest-r.Next)/2+1))
+		}
+		if len(what) != 0 {
+			text = append(text, fmt.Sprintf("reader %d (process %d) %s", r.Number, r.Process, strings.Join(what, " and ")))
+		}
+	}
+	if len(text) == 0 {
+		return "readers held all of them a moment ago"
+	}
+	return strings.Join(text, "; ")
+}
+
+// ---- Reading
+
+// A Reader is one place in a stream: goroutines, processes and languages each have their own. It holds one slot at a time,
+// as a bufio.Scanner holds one token. One goroutine at a time may use it, but any may call [Reader.Close] and
+// [Reader.Missed], and [Tensor.Release] for its frames.
+//
+// Close it when it is no longer needed: the writer of a stream [WithEveryFrame] waits for it. One that is forgotten is
+// closed by the garbage collector, and one whose process ends by the writer that needs its slots, after 40 ms.
+type Reader struct {
+	stream  *Stream
+	place   *place
+	current Tensor // what the next Next gives back; guarded by place.mu
+	slots   []slot
+	alarm   alarm
+	closed  atomic.Bool
+	seen    uint64 // of a reader without a place: the version last read
+	missed  atomic.Uint64
+}
+
+// A place is what the core has for a Reader, and what is left to be given back when that is forgotten.
+type place struct {
+	core readerCore
+	held *[MaxSlots]uint64 // the core's: the version held in each slot
+	mu   sync.Mutex        // between take, release and leave; taken after the stream's joining
+	left bool              // guarded by mu
+}
+
+// A slot is how a Reader holds one slot of its stream.
+type slot struct {
+	mapping mapping // what its frames are views of
+	reader  *Reader
+	index   int
+}
+
+// holds says whether the reader holds the frame of this version.
+func (l *slot) holds(version uint64) bool { return load64(&l.reader.place.held[l.index]) == version }
+
+// Reader makes a reader of s, which sees what is committed from now on.
+//
+// Of a stream that was opened [WithReadOnly] frames come as copies: such a process can't say what it holds. If every frame
+// counts there, it can't be a reader at all, since the writer would not wait for it, and gets [ErrUnsupported].
+//
+// Errors: [ErrCapacity] if there are [MaxReaders]; [ErrClosed]; the system's.
+func (s *Stream) Reader() (*Reader, error) {
+	if !s.open.Load() {
+		return nil, ErrClosed
+	}
+	if s.readOnly {
+		if s.every {
+			return nil, fmt.Errorf("%w: a process that opened a stream read-only can't make its writer wait, and every frame "+
+				"counts in this one", ErrUnsupported)
+		}
+		return &Reader{stream: s, seen: s.sequence()}, nil
+	}
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	if !s.open.Load() {
+		return nil, ErrClosed
+	}
+	c, err := s.mapping.core.join()
+	if err != nil {
+		return nil, fmt.Errorf("judemap: joining the stream: %w", err)
+	}
+	p := &place{core: c, held: c.held()}
+	s.places[p] = struct{}{}
+	r := &Reader{stream: s, place: p, slots: make([]slot, s.slots)}
+	for i := range r.slots {
+		l := &r.slots[i]
+		l.reader, l.index = r, i
+		l.mapping = mapping{core: s.mapping.core, header: s.mapping.core.slot(i), slot: l}
+	}
+	// The place refers to nothing that keeps r; the stream is kept until it is given back.
+	runtime.AddCleanup(r, func(p *place) {
+		s.leave(p)
+		p.core.free()
+	}, p)
+	return r, nil
+}
+
+// leave gives a place back.
+func (s *Stream) leave(p *place) {
+	s.joining.Lock()
+	defer s.joining.Unlock()
+	delete(s.places, p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.left {
+		p.left = true
+		p.core.leave()
+	}
+}
+
+// Close gives back all that r holds, and its place: views of its frames are no longer whole. [Reader.Next] then gives
+// [ErrClosed]. Closing again does nothing. The error is always nil.
+func (r *Reader) Close() error {
+	if r.closed.Swap(true) || r.place == nil {
+		return nil
+	}
+	r.stream.leave(r.place)
+	r.stream.waiters.wake() // one that waits in Next
+	r.stream.mapping.core.wake()
+	runtime.KeepAlive(r)
+	return nil
+}
+
+// Missed returns how many frames were committed since r was made that it skipped. In a stream [WithEveryFrame] it is 0,
+// unless something wrote to the stream that does not keep to its protocol.
+func (r *Reader) Missed() uint64 {
+	if r.place == nil {
+		return r.missed.Load()
+	}
+	n := r.place.core.missed()
+	runtime.KeepAlive(r)
+	return n
+}
+
+// Next returns the newest frame that r has not seen; in a stream [WithEveryFrame], the one after the last. It parks until
+// there is one. Data of the frame stays whole until the next Next, which gives it back, or as long as [Tensor.Keep] has it:
+// nobody need ask [Tensor.Valid]. Next allocates nothing.
+//
+// Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
+// [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
+func (r *Reader) Next(ctx context.Context) (t Tensor, err error) {
+	if r.place == nil {
+		return r.nextCopy(ctx)
+	}
+	err = r.next(ctx, &t)
+	return t, err
+}
+
+func (r *Reader) next(ctx context.Context, t *Tensor) error {
+	if err := ctx.Err(); err != nil {
+		r.giveBack()
+		return err
+	}
+	s := r.stream
+	for attempts := 0; ; attempts++ {
+		err := r.take(t)
+		if err == nil {
+			s.counters.reads.add()
+			return nil
+		}
+		version := t.version
+		*t = Tensor{}
+		switch {
+		case err == ErrBusy && attempts < busyAttempts:
+			continue
+		case err == ErrBusy:
+			// Whoever is busy for so long does not keep to the protocol, or has no processor.
+			s.counters.retries.Add(1)
+			r.letGo()
+			attempts = 0
+			time.Sleep(50 * time.Microsecond)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if !s.attached.Load() && s.mapping.core.writer() == WriterDied && s.sequence() == version {
+				return ErrWriterDied
+			}
+			continue
+		case err != ErrEmpty:
+			return s.frameError(err)
+		}
+		attempts = 0
+		if err := r.park(ctx, version); err != nil {
+			return err
+		}
+	}
+}
+
+// take makes one attempt at a frame.
+func (r *Reader) take(t *Tensor) error {
+	p := r.place
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left {
+		return ErrClosed
+	}
+	before := &r.current
+	err := p.core.take(before.version, before.data, t)
+	runtime.KeepAlive(r)
+	before.version = 0
+	if err != nil {
+		return err
+	}
+	t.mapping = &r.slots[(uintptr(t.data)-uintptr(unsafe.Pointer(r.stream.slot0)))/r.stream.step].mapping
+	before.version, before.data = t.version, t.data
+	return nil
+}
+
+// giveBack gives back the frame that is held but not kept.
+func (r *Reader) giveBack() {
+	r.place.mu.Lock()
+	defer r.place.mu.Unlock()
+	if r.current.version != 0 && !r.place.left {
+		r.place.core.release(r.current.version, r.current.data)
+	}
+	r.current.version = 0
+}
+
+// letGo gives back the pin of a commit that does not end.
+func (r *Reader) letGo() {
+	r.place.mu.Lock()
+	defer r.place.mu.Unlock()
+	if !r.place.left {
+		r.place.core.letGo()
+	}
+}
+
+// park parks until the version is no longer seen.
+func (r *Reader) park(ctx context.Context, seen uint64) error {
+	s := r.stream
+	if !s.attached.Load() && s.lead() {
+		return s.parkLeader(ctx, seen, &r.alarm, &r.closed)
+	}
+	return s.parkMember(ctx, seen, -1, &r.closed)
+}
+
+// nextCopy is Next for a reader that can't pin.
+func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
+	s := r.stream
+	var buf []byte
+	for {
+		var t Tensor
+		if err := ctx.Err(); err != nil {
+			return Tensor{}, err
+		}
+		if !s.open.Load() || r.closed.Load() {
+			return Tensor{}, ErrClosed
+		}
+		err := s.mapping.core.tryReadFrame(r.seen, &t)
+		if err == nil && t.length > s.maxBytes {
+			return Tensor{}, fmt.Errorf("%w: the frame has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity,
+				t.length, s.maxBytes)
+		}
+		if err == nil {
+			if buf == nil || len(buf) < t.length {
+				buf = make([]byte, t.length)
+			}
+			err = s.mapping.core.tryReadFrameInto(r.seen, buf, &t)
+		}
+		switch err {
+		case nil:
+			r.missed.Add(t.version/2 - r.seen/2 - 1)
+			r.seen = t.version
+			t.mapping = nil
+			s.counters.reads.add()
+			return t, nil
+		case ErrBusy, errShortBuffer: // a commit came in between
+			s.counters.retries.Add(1)
+			runtime.Gosched()
+		case ErrEmpty:
+			if err := s.park(ctx, t.version, -1); err != nil {
+				return Tensor{}, err
+			}
+		default:
+			return Tensor{}, s.frameError(err)
+		}
+	}
+}
+
+// frameError says what an error of the core at a frame is about.
+func (s *Stream) frameError(err error) error {
+	if err == ErrCorrupt {
+		return fmt.Errorf("%w: a frame is not in the slot that the stream's header gives, or its header can't be true",
+			ErrCorrupt)
+	}
+	return err
+}
+
+// Frames returns the frames that [Reader.Next] gives, one by one; each is whole until the next is asked for. The first
+// error, such as the end of ctx, [ErrClosed] or [ErrWriterDied], is the last pair.
+func (r *Reader) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
+	return func(yield func(Tensor, error) bool) {
+		for {
+			t, err := r.Next(ctx)
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Keep holds a stream's frame past the next [Reader.Next], until [Tensor.Release] or [Reader.Close]. It has no effect on
+// one that was given back, nor on a Tensor of a Segment.
+func (t *Tensor) Keep() {
+	if t.mapping == nil || t.mapping.slot == nil {
+		return
+	}
+	r := t.mapping.slot.reader
+	r.place.mu.Lock()
+	defer r.place.mu.Unlock()
+	if r.current.version == t.version {
+		r.current.version = 0
+	}
+}
+
+// Release gives a stream's frame back before the next [Reader.Next] would, or one that [Tensor.Keep] holds. Its data may
+// then change at any time. Releasing again does nothing, nor does it for a Tensor of a Segment.
+func (t *Tensor) Release() {
+	if t.mapping == nil || t.mapping.slot == nil {
+		return
+	}
+	r := t.mapping.slot.reader
+	r.place.mu.Lock()
+	defer r.place.mu.Unlock()
+	if r.current.version == t.version {
+		r.current.version = 0
+	}
+	if !r.place.left {
+		r.place.core.release(t.version, t.data)
+	}
+	runtime.KeepAlive(r)
+}
+
+// ---- What a stream is
+
+// Slots returns how many slots s has.
+func (s *Stream) Slots() int { return s.slots }
+
+// EveryFrame says whether s was made [WithEveryFrame].
+func (s *Stream) EveryFrame() bool { return s.every }
+
+// Slot returns the address of a slot's data, 256-byte aligned, for registering all of them with a device once; 0 if there
+// is no slot i, or s is closed. It does not keep s: the address is good for as long as s is open and reachable.
+func (s *Stream) Slot(i int) uintptr {
+	if i < 0 || i >= s.slots || !s.open.Load() {
+		return 0
+	}
+	return uintptr(unsafe.Pointer(s.slot0)) + uintptr(i)*s.step + DataOffset
+}
+
+// ReaderInfo describes a reader of a stream.
+type ReaderInfo struct {
+	Number  int    // its place, from 0 on
+	Process int    // the id of its process, as that process sees it
+	Next    uint64 // the version of the frame that it wants next
+	Held    int    // slots that it holds
+	Dead    bool   // its process died, and no writer has needed its slots yet
+}
+
+// Readers describes the readers of s, of all processes. It makes a system call for each.
+func (s *Stream) Readers() []ReaderInfo {
+	if !s.open.Load() {
+		return nil
+	}
+	s.waiters.mu.Lock() // as in file: the descriptor must not be another file's meanwhile
+	defer s.waiters.mu.Unlock()
+	if !s.open.Load() {
+		return nil
+	}
+	infos := s.mapping.core.readers()
+	runtime.KeepAlive(s.mapping)
+	return infos
+}
+
+// Close ends the use of s, and of its Readers: every later call gets [ErrClosed], as do those that wait. When it returns,
+// what readers of s held is given back, and so is the right to write; a write that is running gives that back when it ends.
+// The memory is given back in the background, and views read zeros from then on. A shared stream lives on, for others and
+// under its name, see [Remove]. Closing again does nothing. The error is always nil.
+func (s *Stream) Close() error {
+	s.end(func() {
+		s.joining.Lock()
+		places := make([]*place, 0, len(s.places))
+		for p := range s.places {
+			places = append(places, p)
+		}
+		s.joining.Unlock()
+		for _, p := range places {
+			s.leave(p)
+		}
+		s.mapping.core.wakeWriter()
+	})
+	return nil
+}
+
+// CloseWait is [Stream.Close], but returns when the memory is given back. The error is the system's, if it could not be; the
+// memory then goes when s and its views are no longer reachable. It must not be called by a function that Update runs.
+func (s *Stream) CloseWait() error {
+	_ = s.Close()
+	return s.awaitRelease()
+}
+
+// String describes s in a few words: its kind, name, slots, and the newest frame.
+func (s *Stream) String() string {
+	kind, t := s.describe()
+	if s.name != "" {
+		kind += fmt.Sprintf(" %q", s.name)
+	}
+	return fmt.Sprintf("%s, %d slots: %v", kind, s.slots, t)
+}
+
+// LogValue is what String says, for [log/slog].
+func (s *Stream) LogValue() slog.Value {
+	kind, t := s.describe()
+	attrs := []slog.Attr{slog.String("kind", kind)}
+	if s.name != "" {
+		attrs = append(attrs, slog.String("name", s.name))
+	}
+	attrs = append(attrs, slog.Int("slots", s.slots))
+	return slog.GroupValue(slices.Concat(attrs, t.attrs())...)
+}
+
+// describe returns the kind of s, and its newest frame if that can be had at once.
+func (s *Stream) describe() (kind string, t Tensor) {
+	kind = "stream"
+	switch {
+	case !s.open.Load():
+		return "closed stream", Tensor{}
+	case s.readOnly:
+		kind = "read-only stream"
+	case s.shared:
+		kind = "shared stream"
+	}
+	if s.every {
+		kind += " of every frame"
+	}
+	if err := s.mapping.core.tryReadFrame(0, &t); err != nil {
+		t = Tensor{version: s.sequence()}
+	}
+	runtime.KeepAlive(s.mapping)
+	return kind, t
+}
