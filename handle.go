@@ -55,9 +55,6 @@ func (s *handle) init(c core, name string, shared bool, o *options) {
 	if o.threads != 0 {
 		c.setThreads(o.threads)
 	}
-	if o.spin > 0 {
-		c.setSpin(o.spin)
-	}
 	s.mapping, s.capacity, s.maxBytes, s.name, s.shared = newMapping(c), c.capacity(), o.copyLimit(), name, shared
 	s.readOnly, s.spin, s.turn, s.released = o.readOnly, o.spin, make(chan struct{}), make(chan struct{})
 	s.attached.Store(!shared)

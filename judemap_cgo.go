@@ -294,7 +294,6 @@ func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
 
 func (c core) setPoll(d time.Duration) { C.jm_mapping_set_poll(c.common(), C.int64_t(d)) }
-func (c core) setSpin(d time.Duration) { C.jm_mapping_set_spin(c.common(), C.int64_t(d)) }
 func (c core) setThreads(n int)        { C.jm_mapping_set_threads(c.common(), C.unsigned(n)) }
 func (c core) stats() (commits, wakes uint64) {
 	var s C.jm_stats

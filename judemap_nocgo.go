@@ -63,7 +63,6 @@ func newStreamCore(int, int, *options) (core, error)             { return core{}
 func createStreamCore(string, int, int, *options) (core, error)  { return core{}, errNoCgo }
 func openStreamCore(string, *options) (core, string, error)      { return core{}, "", errNoCgo }
 func openStreamFileCore(uintptr, *options) (core, string, error) { return core{}, "", errNoCgo }
-func (core) setSpin(time.Duration)                               {}
 func (core) slots() int                                          { return 0 }
 func (core) everyFrame() bool                                    { return false }
 func (core) slot(int) *header                                    { return nil }

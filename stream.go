@@ -204,55 +204,51 @@ var (
 // an error no frame was committed.
 func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
 	for begun := (time.Time{}); ; {
-		seen, err := s.tryWrite(shape, dtype, data)
-		if err != errNoSlot {
+		if err := s.tryWrite(shape, dtype, data); err != errNoSlot {
 			return err
 		}
-		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+		if err := s.awaitSlot(ctx, &begun); err != nil {
 			return err
 		}
 	}
 }
 
-// tryWrite and tryFill make one attempt each. With errNoSlot they return what to park with.
+// tryWrite, tryFill and tryUpdate make one attempt each: errNoSlot if there is no slot.
 
-func (s *Stream) tryWrite(shape []int, dtype DType, data []byte) (seen uint32, err error) {
+func (s *Stream) tryWrite(shape []int, dtype DType, data []byte) error {
 	if err := s.lockWriting(); err != nil {
-		return 0, err
+		return err
 	}
 	defer s.unlockWriting()
 	if err := s.mapping.core.streamWrite(shape, dtype, data); err != nil {
 		return s.refused(err, shape, dtype, len(data))
 	}
 	s.attach()
-	return 0, nil
+	return nil
 }
 
-func (s *Stream) tryFill(shape []int, dtype DType, value float64) (seen uint32, err error) {
+func (s *Stream) tryFill(shape []int, dtype DType, value float64) error {
 	if err := s.lockWriting(); err != nil {
-		return 0, err
+		return err
 	}
 	defer s.unlockWriting()
 	if err := s.mapping.core.streamFill(shape, dtype, value); err != nil {
 		if err == ErrRange {
-			return 0, fmt.Errorf("%w: %v can't hold %v", ErrRange, dtype, value)
+			return fmt.Errorf("%w: %v can't hold %v", ErrRange, dtype, value)
 		}
 		return s.refused(err, shape, dtype, -1)
 	}
 	s.attach()
-	return 0, nil
+	return nil
 }
 
-// refused says what to do about an error of the core.
-func (s *Stream) refused(err error, shape []int, dtype DType, length int) (seen uint32, _ error) {
-	if err != errNoSlot {
-		return 0, s.writeError(err, shape, dtype, length)
+// refused says why the core refused a frame, unless it is for want of a slot.
+func (s *Stream) refused(err error, shape []int, dtype DType, length int) error {
+	if err == errNoSlot {
+		s.attach()
+		return err
 	}
-	s.attach()
-	if seen, err = s.mapping.core.announceWriter(); err == nil { // a slot is free by now: look at once
-		return seen - 1, errNoSlot
-	}
-	return seen, err
+	return s.writeError(err, shape, dtype, length)
 }
 
 // StreamSlice is [Stream.Write] for a slice of elements.
@@ -268,19 +264,18 @@ func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []
 // [Stream.Write].
 func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
 	for begun := (time.Time{}); ; {
-		seen, err := s.tryUpdate(shape, dtype, fill)
-		if err != errNoSlot {
+		if err := s.tryUpdate(shape, dtype, fill); err != errNoSlot {
 			return err
 		}
-		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+		if err := s.awaitSlot(ctx, &begun); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) (seen uint32, err error) {
+func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) error {
 	if err := s.lockWriting(); err != nil {
-		return 0, err
+		return err
 	}
 	defer s.unlockWriting()
 	data, err := s.mapping.core.streamBegin(shape, dtype)
@@ -297,28 +292,27 @@ func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) erro
 		}
 	}()
 	if err := fill(data); err != nil {
-		return 0, err
+		return err
 	}
 	filled = true
-	return 0, nil
+	return nil
 }
 
 // Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
 // [Stream.Write].
 func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
 	for begun := (time.Time{}); ; {
-		seen, err := s.tryFill(shape, dtype, value)
-		if err != errNoSlot {
+		if err := s.tryFill(shape, dtype, value); err != errNoSlot {
 			return err
 		}
-		if err := s.awaitSlot(ctx, seen, &begun); err != nil {
+		if err := s.awaitSlot(ctx, &begun); err != nil {
 			return err
 		}
 	}
 }
 
-// awaitSlot waits until a slot may be free: spins, for as long as the handle says since begun, and then parks.
-func (s *Stream) awaitSlot(ctx context.Context, seen uint32, begun *time.Time) error {
+// awaitSlot waits until a slot may be free: spins, for as long as WithSpin says since begun, and then parks.
+func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("judemap: no slot of the stream is free: %s: %w", s.holders(), err)
 	}
@@ -329,6 +323,10 @@ func (s *Stream) awaitSlot(ctx context.Context, seen uint32, begun *time.Time) e
 		if time.Since(*begun) < s.spin {
 			return nil
 		}
+	}
+	seen, err := s.announce()
+	if err != errNoSlot {
+		return err
 	}
 	if !takeThread() {
 		// A poll, where a thread that blocks in C would keep the only processor.
@@ -349,6 +347,15 @@ func (s *Stream) awaitSlot(ctx context.Context, seen uint32, begun *time.Time) e
 		_ = s.mapping.core.parkWriter(seen)
 	}
 	return nil
+}
+
+// announce makes readers that give back a slot wake this process. errNoSlot: park with seen; nil: there is one by now.
+func (s *Stream) announce() (seen uint32, err error) {
+	if err := s.lockWriting(); err != nil {
+		return 0, err
+	}
+	defer s.letGo()
+	return s.mapping.core.announceWriter()
 }
 
 // holders says which readers a writer waits for.
@@ -585,6 +592,9 @@ func (r *Reader) letGo() {
 // park parks until the version is no longer seen.
 func (r *Reader) park(ctx context.Context, seen uint64) error {
 	s := r.stream
+	if s.spins(ctx, seen, &r.closed) {
+		return nil
+	}
 	if !s.attached.Load() && s.lead() {
 		return s.parkLeader(ctx, seen, &r.alarm, &r.closed)
 	}

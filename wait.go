@@ -19,12 +19,33 @@ import (
 // park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
 // that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
 func (s *handle) park(ctx context.Context, seen uint64, limit time.Duration) error {
+	if limit < 0 && s.spins(ctx, seen, &neverOver) {
+		return nil
+	}
 	if !s.attached.Load() && limit < 0 && s.lead() {
 		var a alarm
 		defer a.cancel()
 		return s.parkLeader(ctx, seen, &a, &neverOver)
 	}
 	return s.parkMember(ctx, seen, limit, &neverOver)
+}
+
+// spins spins until the sequence is no longer seen, for as long as WithSpin says. Whether it came to that.
+func (s *handle) spins(ctx context.Context, seen uint64, over *atomic.Bool) bool {
+	if s.spin <= 0 || s.attached.Load() || runtime.GOMAXPROCS(0) == 1 {
+		return false
+	}
+	for begun := time.Now(); time.Since(begun) < s.spin; {
+		for range 64 {
+			if s.sequence() != seen {
+				return true
+			}
+		}
+		if !s.open.Load() || over.Load() || ctx.Err() != nil {
+			break
+		}
+	}
+	return false
 }
 
 // threadsParked counts the goroutines that are parked with their threads.

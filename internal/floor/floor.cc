@@ -62,6 +62,13 @@ void floor_memcpy_threads(void* destination, const void* source, size_t size, si
   for (std::thread& helper : helpers) helper.join();
 }
 
+uint64_t floor_sum(const void* data, size_t size) {
+  const auto* const words = static_cast<const std::uint64_t*>(data);
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < size / 8; ++i) sum += words[i];
+  return sum;
+}
+
 void floor_memset(void* destination, size_t size, size_t times) {
   for (size_t i = 0; i < times; ++i) {
     std::memset(destination, 1, size);

@@ -3,7 +3,7 @@
 package floor
 
 // #cgo CPPFLAGS: -I${SRCDIR}/../../include
-// #cgo CXXFLAGS: -std=c++17 -O2
+// #cgo CXXFLAGS: -std=c++17 -O3
 // #cgo LDFLAGS: -pthread
 // #include <stdlib.h>
 // #include "floor.h"
@@ -26,6 +26,11 @@ func Memcpy(dst, src []byte, n int) {
 // MemcpyThreads is Memcpy by several threads, a part each, that spin between the rounds.
 func MemcpyThreads(dst, src []byte, threads, n int) {
 	C.floor_memcpy_threads(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), C.size_t(len(dst)), C.size_t(threads), C.size_t(n))
+}
+
+// Sum returns the sum of data, which is aligned, as 64-bit words; what overflows is dropped.
+func Sum(data []byte) uint64 {
+	return uint64(C.floor_sum(unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))))
 }
 
 // Memset sets dst n times.

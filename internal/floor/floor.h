@@ -12,6 +12,7 @@ extern "C" {
 void floor_call(void);
 void floor_memcpy(void* destination, const void* source, size_t size, size_t times);
 void floor_memcpy_threads(void* destination, const void* source, size_t size, size_t threads, size_t times);
+uint64_t floor_sum(const void* data, size_t size);
 void floor_memset(void* destination, size_t size, size_t times);
 size_t floor_read(size_t times);
 void floor_commit(size_t size, size_t times);
