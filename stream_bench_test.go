@@ -48,47 +48,51 @@ func waitFor(t testing.TB, others []*process) {
 	}
 }
 
-// spinsFor is what polling means in these benchmarks: nobody parks.
-func spinsFor(wait string) []Option {
-	if wait == "polling" {
-		return []Option{WithSpin(time.Minute)}
-	}
-	return nil
-}
+// spins says for how long who waits spins in these benchmarks: not at all; some 200 pauses; or until it is over.
+var spins = map[string]time.Duration{"blocking": 0, "spinning": 10 * time.Microsecond, "polling": time.Minute}
 
 // BenchmarkFrames: a process fills frames as fast as it can, and another sums all bytes of each; every frame counts, and
-// there are 4 slots. ns/op is the time of one frame, from the first that was delivered to the last. by=judemap is between
-// two Go processes; test/stream_bench.cc and bench/iceoryx2 do the same in C++ and through iceoryx2, and `make bench` runs
-// all of them in turn.
+// there are 4 slots. ns/op is the time of one frame, from the first that is measured to the end of the last sum.
+// by=judemap is between two Go processes, and by=C++ the same with the core's calls, without Go; bench/iceoryx2 does it
+// through iceoryx2, and `make bench` runs that in turn with these.
 func BenchmarkFrames(b *testing.B) {
 	for _, size := range []int{64, 602112, 1 << 20, 8 << 20} {
-		for _, wait := range []string{"blocking", "polling"} {
-			b.Run(fmt.Sprintf("size=%d/wait=%s/by=judemap", size, wait), func(b *testing.B) {
-				opts := spinsFor(wait)
-				s := namedStream(b, 4, size, append(opts, WithEveryFrame())...)
-				frames := max(min(1<<32/size, 500_000), 400)
-				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-				defer cancel()
-				var sum time.Duration
-				for range b.N {
-					others := startReaders(b, s, 1, "sum", wait, strconv.Itoa(frames))
-					var begun time.Time
-					for i := range frames {
-						if i == frames/10 { // warm
-							begun = time.Now()
-						}
-						if err := s.Fill(ctx, []int{size}, Uint8, float64(uint8(s.Version()/2+1))); err != nil {
-							b.Fatal(err)
-						}
+		for _, wait := range []string{"blocking", "spinning", "polling"} {
+			for _, by := range []string{"C++", "judemap"} {
+				b.Run(fmt.Sprintf("size=%d/wait=%s/by=%s", size, wait, by), func(b *testing.B) {
+					frames := max(min(1<<32/size, 500_000), 400)
+					warm := frames / 10
+					var sum time.Duration
+					for range b.N {
+						s := namedStream(b, 4, size, WithEveryFrame(), WithSpin(spins[wait]))
+						others := startReaders(b, s, 1, "sum", wait, strconv.Itoa(frames), by)
+						writeFrames(b, s, size, warm, wait, by)
+						begun := time.Now()
+						writeFrames(b, s, size, frames-warm, wait, by)
+						waitFor(b, others)
+						sum += time.Since(begun)
 					}
-					waitFor(b, others)
-					sum += time.Since(begun)
-				}
-				measured := frames - frames/10
-				each := float64(sum) / float64(b.N) / float64(measured)
-				b.ReportMetric(each, "ns/op")
-				b.ReportMetric(1e9/each, "frames/s")
-			})
+					each := float64(sum) / float64(b.N) / float64(frames-warm)
+					b.ReportMetric(each, "ns/op")
+					b.ReportMetric(1e9/each, "frames/s")
+				})
+			}
+		}
+	}
+}
+
+func writeFrames(b *testing.B, s *Stream, size, frames int, wait, by string) {
+	if by == "C++" {
+		if n := floor.WriteFrames(s.Name(), size, frames, spins[wait]); n != frames {
+			b.Fatalf("%d of %d frames were written", n, frames)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for range frames {
+		if err := s.Fill(ctx, []int{size}, Uint8, float64(uint8(s.Version()/2+1))); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
@@ -223,9 +227,15 @@ func init() {
 		r, err := s.Reader()
 		return s, r, err
 	}
-	// sum NAME WAIT FRAMES takes so many frames, one after the other, and checks the sum of each.
+	// sum NAME WAIT FRAMES BY takes so many frames, one after the other, and checks the sum of each.
 	roles["sum"] = func(_ *Segment, args []string) error {
-		_, r, err := open(args[0], spinsFor(args[1])...)
+		if frames := number(args[2]); args[3] == "C++" {
+			if n := floor.SumFrames(args[0], frames, spins[args[1]]); n != frames {
+				return fmt.Errorf("only %d of %d frames were right", n, frames)
+			}
+			return nil
+		}
+		_, r, err := open(args[0], WithSpin(spins[args[1]]))
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ package floor
 import "C"
 
 import (
+	"time"
 	"unsafe"
 
 	_ "github.com/judemap/judemap/include/judemap" // compiled anew when a header changes, along with this package
@@ -44,6 +45,22 @@ func Read(n int) int { return int(C.floor_read(C.size_t(n))) }
 
 // Commit commits `size` bytes n times with the core, in a loop in C++.
 func Commit(size, n int) { C.floor_commit(C.size_t(size), C.size_t(n)) }
+
+// WriteFrames commits so many frames of size bytes to a named stream with the core, in a loop in C++: all bytes of each are
+// the low byte of its number. Who waits spins for that long first. It returns how many there were.
+func WriteFrames(stream string, size, frames int, spin time.Duration) int {
+	name := C.CString(stream)
+	defer C.free(unsafe.Pointer(name))
+	return int(C.floor_write_frames(name, C.size_t(size), C.size_t(frames), C.int64_t(spin)))
+}
+
+// SumFrames is the other end: it takes so many frames, sums each, and returns how many came one after the other and had
+// the right sum.
+func SumFrames(stream string, frames int, spin time.Duration) int {
+	name := C.CString(stream)
+	defer C.free(unsafe.Pointer(name))
+	return int(C.floor_sum_frames(name, C.size_t(frames), C.int64_t(spin)))
+}
 
 // Clock is the time of the machine's monotonic clock in nanoseconds, which all processes share.
 func Clock() int64 { return int64(C.floor_clock()) }

@@ -1,17 +1,19 @@
-//! How long 64 bytes take from one process to another and back through iceoryx2.
+//! What iceoryx2 does where the benchmarks of the Go package do the same with judemap. It prints lines of a Go benchmark.
 //!
-//! `round_trip ping WAIT ROUNDS` starts a second process, `pong`, makes ROUNDS round trips with it, and prints the time
-//! of one as a line of a Go benchmark, with median and 99th of a hundred:
-//! `BenchmarkRoundTrip/wait=WAIT/by=iceoryx2 ROUNDS MEAN ns/op MEDIAN p50-ns P99 p99-ns`. It stands beside
-//! `BenchmarkRoundTrip` of the Go package, which does the same with judemap: the payload's elements derive from the
-//! number of the round, and each side writes all of them and checks all of them.
+//! `iceoryx2_bench ping WAIT ROUNDS` is `BenchmarkRoundTrip`: how long 64 bytes take to a second process and back. Each
+//! side writes all of them and checks all of them; they derive from the number of the round.
 //!
-//! Each way has a publish-subscribe service. With WAIT `blocking` it also has an event service: the sender notifies
-//! after it sent, and the receiver, finding nothing, blocks in its listener. With `polling` the receiver calls
-//! `receive` until there is something.
+//! `iceoryx2_bench frames SIZE WAIT FRAMES` is `BenchmarkFrames`: how many frames a second reach a second process, which
+//! sums every one. None is lost: the publisher has a buffer of 4 at the subscriber, and with that full sends again until it
+//! is delivered (`RetryUntilDelivered`, which spins and sleeps in turn). Frames are filled in place.
+//!
+//! With WAIT `blocking` there is an event service beside the publish-subscribe service: the sender notifies after it sent,
+//! and the receiver, finding nothing, blocks in its listener. With `polling` the receiver calls `receive` until there is
+//! something.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
+use std::mem::MaybeUninit;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -20,27 +22,26 @@ use std::{env, fs, thread};
 
 use iceoryx2::port::{listener::Listener, notifier::Notifier, publisher::Publisher, subscriber::Subscriber};
 use iceoryx2::prelude::*;
+use iceoryx2::service::port_factory::{event, publish_subscribe};
 
-type Payload = [u8; 64];
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Round trips before those that are measured.
+/// Round trips, and parts in ten of the frames, before those that are measured.
 const WARM_UP: u64 = 1000;
-
-fn payload(round: u64) -> Payload {
-    std::array::from_fn(|i| (round as u8).wrapping_add(i as u8))
-}
+const WARM_UP_TENTHS: u64 = 1;
 
 /// One direction's sending end.
 struct Sender {
-    publisher: Publisher<ipc::Service, Payload, ()>,
+    publisher: Publisher<ipc::Service, [u64], ()>,
     notifier: Option<Notifier<ipc::Service>>, // None: the receiver polls
 }
 
 impl Sender {
-    fn send(&self, round: u64) -> Result<()> {
-        let sample = self.publisher.loan_uninit()?;
-        sample.write_payload(payload(round)).send()?;
+    /// Sends so many words, which `fill` writes in place: all of them.
+    fn send(&self, words: usize, fill: impl FnOnce(&mut [MaybeUninit<u64>])) -> Result<()> {
+        let mut sample = self.publisher.loan_slice_uninit(words)?;
+        fill(sample.payload_mut());
+        unsafe { sample.assume_init() }.send()?;
         if let Some(notifier) = &self.notifier {
             notifier.notify()?;
         }
@@ -50,19 +51,20 @@ impl Sender {
 
 /// One direction's receiving end.
 struct Receiver {
-    subscriber: Subscriber<ipc::Service, Payload, ()>,
+    subscriber: Subscriber<ipc::Service, [u64], ()>,
     listener: Option<Listener<ipc::Service>>, // None: polls
 }
 
 impl Receiver {
-    /// Waits for the next payload, which must be that of this round.
-    fn receive(&self, round: u64) -> Result<()> {
+    /// Waits for the next payload, and says whether it is the right one.
+    fn receive(&self, right: impl FnOnce(&[u64]) -> bool) -> Result<()> {
         loop {
             if let Some(sample) = self.subscriber.receive()? {
-                if *sample != payload(round) {
-                    return Err(format!("round {round}: received {:?}", *sample).into());
-                }
-                return Ok(());
+                return if right(&sample) {
+                    Ok(())
+                } else {
+                    Err("another payload was received".into())
+                };
             }
             if let Some(listener) = &self.listener {
                 listener.blocking_wait(|_| {})?;
@@ -71,11 +73,34 @@ impl Receiver {
     }
 }
 
+/// The payload of a round trip.
+fn word_of(round: u64, i: usize) -> u64 {
+    round.wrapping_add(i as u64)
+}
+
+fn send_round(to: &Sender, round: u64) -> Result<()> {
+    to.send(8, |words| {
+        for (i, word) in words.iter_mut().enumerate() {
+            word.write(word_of(round, i));
+        }
+    })
+}
+
+fn receive_round(from: &Receiver, round: u64) -> Result<()> {
+    from.receive(|words| words.len() == 8 && words.iter().enumerate().all(|(i, &word)| word == word_of(round, i)))
+}
+
+/// All bytes of a frame are the low byte of its number.
+fn frame_word(number: u64) -> u64 {
+    (number & 0xff) * 0x0101_0101_0101_0101
+}
+
 /// The services of one run. Their files bear the run's number (the process id of ping), so that runs don't meet, and
 /// nothing but the run's own files is taken away after it.
 struct Run {
     node: Node<ipc::Service>,
     blocking: bool,
+    words: usize, // of a payload
 }
 
 impl Run {
@@ -87,7 +112,7 @@ impl Run {
         format!("{}/{}iceoryx2", env::temp_dir().display(), Self::prefix(run))
     }
 
-    fn new(run: u32, wait: &str) -> Result<Self> {
+    fn new(run: u32, wait: &str, bytes: usize) -> Result<Self> {
         let blocking = match wait {
             "blocking" => true,
             "polling" => false,
@@ -97,39 +122,52 @@ impl Run {
         config.global.set_root_path(&Path::new(Self::folder(run).as_bytes())?);
         config.global.prefix = FileName::new(Self::prefix(run).as_bytes())?;
         let node = NodeBuilder::new().config(&config).create()?;
-        Ok(Run { node, blocking })
+        Ok(Run {
+            node,
+            blocking,
+            words: bytes / 8,
+        })
     }
 
     fn sender(&self, way: &str) -> Result<Sender> {
-        let name = way.try_into()?;
-        let data = self
-            .node
-            .service_builder(&name)
-            .publish_subscribe::<Payload>()
-            .open_or_create()?;
-        let publisher = data.publisher_builder().create()?;
-        let mut notifier = None;
-        if self.blocking {
-            let event = self.node.service_builder(&name).event().open_or_create()?;
-            notifier = Some(event.notifier_builder().create()?);
-        }
+        let (data, event) = self.services(way)?;
+        let publisher = data
+            .publisher_builder()
+            .initial_max_slice_len(self.words)
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create()?;
+        let notifier = event.map(|event| event.notifier_builder().create()).transpose()?;
         Ok(Sender { publisher, notifier })
     }
 
     fn receiver(&self, way: &str) -> Result<Receiver> {
+        let (data, event) = self.services(way)?;
+        let subscriber = data.subscriber_builder().create()?;
+        let listener = event.map(|event| event.listener_builder().create()).transpose()?;
+        Ok(Receiver { subscriber, listener })
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn services(
+        &self,
+        way: &str,
+    ) -> Result<(
+        publish_subscribe::PortFactory<ipc::Service, [u64], ()>,
+        Option<event::PortFactory<ipc::Service>>,
+    )> {
         let name = way.try_into()?;
         let data = self
             .node
             .service_builder(&name)
-            .publish_subscribe::<Payload>()
+            .publish_subscribe::<[u64]>()
+            .enable_safe_overflow(false)
+            .subscriber_max_buffer_size(4)
             .open_or_create()?;
-        let subscriber = data.subscriber_builder().create()?;
-        let mut listener = None;
+        let mut event = None;
         if self.blocking {
-            let event = self.node.service_builder(&name).event().open_or_create()?;
-            listener = Some(event.listener_builder().create()?);
+            event = Some(self.node.service_builder(&name).event().open_or_create()?);
         }
-        Ok(Receiver { subscriber, listener })
+        Ok((data, event))
     }
 
     /// Takes away what is left of the run's files, which after a clean end is the folder.
@@ -144,46 +182,46 @@ impl Run {
 }
 
 /// The other process, which does not outlive this one.
-struct Pong {
+struct Other {
     child: Child,
     over: Arc<AtomicBool>, // its end is no surprise
 }
 
-impl Pong {
+impl Other {
     /// Starts it, and returns when it is ready. Should it end before its last round, it ends this process too, which
     /// else would wait for it without end.
-    fn start(wait: &str, rounds: u64) -> Result<Self> {
+    fn start(role: &str, wait: &str, bytes: usize, rounds: u64) -> Result<Self> {
         let id = std::process::id();
         let mut child = Command::new(env::current_exe()?)
-            .args(["pong", wait, &rounds.to_string(), &id.to_string()])
+            .args([role, wait, &bytes.to_string(), &rounds.to_string(), &id.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let over = Arc::new(AtomicBool::new(false));
-        let pong = Pong {
+        let other = Other {
             child,
             over: over.clone(),
         };
         let mut line = String::new();
         output.read_line(&mut line)?;
         if line != "ready\n" {
-            return Err("pong did not start".into());
+            return Err("the other process did not start".into());
         }
         thread::spawn(move || {
             let mut rest = String::new();
             let _ = output.read_to_string(&mut rest);
             if rest != "done\n" && !over.load(Ordering::SeqCst) {
-                eprintln!("round_trip: pong ended early");
+                eprintln!("iceoryx2_bench: the other process ended early");
                 Run::sweep(id);
                 std::process::exit(1);
             }
         });
-        Ok(pong)
+        Ok(other)
     }
 }
 
-impl Drop for Pong {
+impl Drop for Other {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -193,21 +231,29 @@ impl Drop for Pong {
     }
 }
 
+impl Other {
+    /// Waits for its end.
+    fn end(mut self) -> Result<()> {
+        let _stdin = self.child.stdin.take(); // wait would close it, and the other take that for the end of this process
+        if !self.child.wait()?.success() {
+            return Err("the other process failed".into());
+        }
+        Ok(())
+    }
+}
+
 fn ping(wait: &str, rounds: u64) -> Result<()> {
-    let run = Run::new(std::process::id(), wait)?;
+    let run = Run::new(std::process::id(), wait, 64)?;
     let (there, back) = (run.sender("there")?, run.receiver("back")?);
-    let mut pong = Pong::start(wait, WARM_UP + rounds)?;
+    let other = Other::start("pong", wait, 64, WARM_UP + rounds)?;
     let mut each = Vec::with_capacity((WARM_UP + rounds) as usize);
     for round in 0..WARM_UP + rounds {
         let start = Instant::now();
-        there.send(round)?;
-        back.receive(round)?;
+        send_round(&there, round)?;
+        receive_round(&back, round)?;
         each.push(start.elapsed().as_nanos() as u64);
     }
-    let _stdin = pong.child.stdin.take(); // wait would close it, and pong take that for the end of this process
-    if !pong.child.wait()?.success() {
-        return Err("pong failed".into());
-    }
+    other.end()?;
     let mut each = each.split_off(WARM_UP as usize);
     each.sort_unstable();
     let mean = each.iter().sum::<u64>() as f64 / rounds as f64;
@@ -216,19 +262,48 @@ fn ping(wait: &str, rounds: u64) -> Result<()> {
     Ok(())
 }
 
-fn pong(wait: &str, rounds: u64, id: u32) -> Result<()> {
+fn frames(bytes: usize, wait: &str, frames: u64) -> Result<()> {
+    let run = Run::new(std::process::id(), wait, bytes)?;
+    let there = run.sender("there")?;
+    let other = Other::start("sum", wait, bytes, frames)?;
+    let warm_up = frames * WARM_UP_TENTHS / 10;
+    let mut start = Instant::now();
+    for number in 0..frames {
+        if number == warm_up {
+            start = Instant::now();
+        }
+        there.send(run.words, |words| words.fill(MaybeUninit::new(frame_word(number))))?;
+    }
+    other.end()?;
+    let each = start.elapsed().as_nanos() as f64 / (frames - warm_up) as f64;
+    let per_second = 1e9 / each;
+    println!("BenchmarkFrames/size={bytes}/wait={wait}/by=iceoryx2 {frames} {each:.1} ns/op {per_second:.0} frames/s");
+    Ok(())
+}
+
+/// The other process: `pong` sends back what it gets, and `sum` sums it.
+fn other(role: &str, wait: &str, bytes: usize, rounds: u64, id: u32) -> Result<()> {
     thread::spawn(move || {
-        // ping's end is the end of this process, however ping ends
+        // the first process's end is the end of this one, however it ends
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         Run::sweep(id);
         std::process::exit(1);
     });
-    let run = Run::new(id, wait)?;
-    let (there, back) = (run.receiver("there")?, run.sender("back")?);
-    println!("ready");
-    for round in 0..rounds {
-        there.receive(round)?;
-        back.send(round)?;
+    let run = Run::new(id, wait, bytes)?;
+    let there = run.receiver("there")?;
+    if role == "pong" {
+        let back = run.sender("back")?;
+        println!("ready");
+        for round in 0..rounds {
+            receive_round(&there, round)?;
+            send_round(&back, round)?;
+        }
+    } else {
+        println!("ready");
+        for number in 0..rounds {
+            let sum = frame_word(number).wrapping_mul(run.words as u64);
+            there.receive(|words| words.iter().fold(0u64, |sum, &word| sum.wrapping_add(word)) == sum)?;
+        }
     }
     println!("done");
     Ok(())
@@ -239,22 +314,28 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let number = |s: &str| s.parse::<u64>().map_err(|e| format!("{s:?}: {e}"));
+    let swept = |result: Result<()>| {
+        Run::sweep(std::process::id());
+        result
+    };
     let result = match args[..] {
-        ["ping", wait, rounds] => {
-            let result = number(rounds).map_err(Into::into).and_then(|n| ping(wait, n.max(1)));
-            Run::sweep(std::process::id());
-            result
-        }
-        ["pong", wait, rounds, id] => match (number(rounds), number(id)) {
-            (Ok(rounds), Ok(id)) => pong(wait, rounds, id as u32),
-            _ => Err("pong is started by ping".into()),
+        ["ping", wait, rounds] => number(rounds)
+            .map_err(Into::into)
+            .and_then(|n| swept(ping(wait, n.max(1)))),
+        ["frames", bytes, wait, count] => match (number(bytes), number(count)) {
+            (Ok(bytes), Ok(count)) => swept(frames(bytes as usize, wait, count.max(10))),
+            _ => Err("SIZE and FRAMES are numbers".into()),
         },
-        _ => Err("usage: round_trip ping blocking|polling ROUNDS".into()),
+        [role @ ("pong" | "sum"), wait, bytes, rounds, id] => match (number(bytes), number(rounds), number(id)) {
+            (Ok(bytes), Ok(rounds), Ok(id)) => other(role, wait, bytes as usize, rounds, id as u32),
+            _ => Err("pong and sum are started by ping and frames".into()),
+        },
+        _ => Err("usage: iceoryx2_bench ping blocking|polling ROUNDS\n       iceoryx2_bench frames SIZE blocking|polling FRAMES".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("round_trip: {err}");
+            eprintln!("iceoryx2_bench: {err}");
             ExitCode::FAILURE
         }
     }
