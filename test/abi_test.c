@@ -163,6 +163,75 @@ static void shared(void) {
 }
 #endif
 
+/* Two frames through a stream, kept and given back. */
+static void streams(void) {
+  const uint64_t shape[] = {2};
+  const uint8_t values[] = {1, 2};
+  jm_stream* stream = NULL;
+  jm_reader *reader, *other;
+  jm_reader_info infos[JM_STREAM_READERS];
+  jm_tensor first, second;
+  uint8_t copy[2];
+  uint64_t length;
+  void* data;
+
+  REQUIRE_STATUS(jm_stream_new(1, 64, 0, &stream), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_new(JM_STREAM_SLOTS + 1, 64, 0, &stream), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_new(4, 0, 0, &stream), JM_ERR_CAPACITY);
+  REQUIRE_STATUS(jm_stream_new(4, 64, JM_EVERY_FRAME, &stream), JM_OK);
+  REQUIRE(jm_stream_slots(stream) == 4 && jm_stream_every_frame(stream) && jm_stream_slot(stream, 4) == NULL);
+  REQUIRE(jm_mapping_base(jm_stream_mapping(stream)) != NULL && jm_mapping_capacity(jm_stream_mapping(stream)) == 64);
+  jm_mapping_set_spin(jm_stream_mapping(stream), 1000);
+  REQUIRE_STATUS(jm_stream_try_read(stream, 0, &first), JM_ERR_EMPTY);
+  REQUIRE_STATUS(jm_reader_new(stream, &reader), JM_OK);
+  REQUIRE_STATUS(jm_reader_next(reader, 0, &first), JM_ERR_TIMEOUT);
+  REQUIRE_STATUS(jm_stream_write(stream, shape, 1, JM_UINT8, values, 2, -1), JM_OK);
+  REQUIRE_STATUS(jm_stream_fill(stream, shape, 1, JM_UINT8, 7, -1), JM_OK);
+  REQUIRE_STATUS(jm_stream_begin(stream, shape, 1, JM_UINT8, &data, &length, -1), JM_OK);
+  REQUIRE_STATUS(jm_stream_abort(stream), JM_OK);
+  REQUIRE_STATUS(jm_reader_next(reader, -1, &first), JM_OK);
+  REQUIRE(first.version == 2 && memcmp(first.data, values, 2) == 0);
+  jm_reader_keep(reader, &first);
+  REQUIRE_STATUS(jm_reader_next(reader, -1, &second), JM_OK);
+  REQUIRE(second.version == 4 && jm_reader_missed(reader) == 0);
+  REQUIRE(jm_stream_readers(stream, infos) == 1 && infos[0].held == 2 && infos[0].cursor == 3 && !infos[0].dead);
+  REQUIRE_STATUS(jm_stream_begin(stream, shape, 1, JM_UINT8, &data, &length, -1), JM_OK);
+  REQUIRE_STATUS(jm_stream_commit(stream), JM_OK);
+  REQUIRE_STATUS(jm_stream_fill(stream, shape, 1, JM_UINT8, 7, -1), JM_OK);
+  REQUIRE_STATUS(jm_stream_fill(stream, shape, 1, JM_UINT8, 7, 0), JM_ERR_NO_SLOT);
+  REQUIRE(memcmp(first.data, values, 2) == 0);
+  jm_reader_release(reader, &first);
+  jm_reader_release(reader, &first);
+  REQUIRE_STATUS(jm_stream_fill(stream, shape, 1, JM_UINT8, 7, 0), JM_OK);
+  REQUIRE_STATUS(jm_stream_try_read_into(stream, 0, copy, 2, &first), JM_OK);
+  REQUIRE(first.version == 10 && copy[0] == 7 && first.data == copy);
+  REQUIRE_STATUS(jm_stream_try_read_into(stream, 0, copy, 1, &first), JM_ERR_BUFFER);
+
+  /* The same by the calls that neither lock nor wait. */
+  REQUIRE_STATUS(jm_reader_protocol_join(stream, &other), JM_OK);
+  jm_reader_free(reader);
+  REQUIRE_STATUS(jm_reader_protocol_take(other, NULL, &first), JM_ERR_EMPTY);
+  REQUIRE_STATUS(jm_stream_protocol_write(stream, shape, 1, JM_UINT8, values, 2), JM_OK);
+  REQUIRE_STATUS(jm_stream_protocol_fill(stream, shape, 1, JM_UINT8, 7), JM_OK);
+  REQUIRE_STATUS(jm_reader_protocol_take(other, NULL, &first), JM_OK);
+  REQUIRE_STATUS(jm_reader_protocol_take(other, &first, &second), JM_OK);
+  REQUIRE(second.version == first.version + 2);
+  REQUIRE(jm_reader_protocol_held(other)[0] + jm_reader_protocol_held(other)[1] + jm_reader_protocol_held(other)[2] +
+              jm_reader_protocol_held(other)[3] ==
+          second.version);
+  jm_reader_protocol_let_go(other);
+  jm_reader_protocol_release(other, &second);
+  jm_reader_protocol_leave(other);
+  REQUIRE(jm_stream_readers(stream, infos) == 0);
+  jm_reader_protocol_free(other);
+  REQUIRE_STATUS(jm_stream_protocol_begin(stream, shape, 1, JM_UINT8, &data, &length), JM_OK);
+  REQUIRE_STATUS(jm_stream_protocol_abort(stream), JM_OK);
+  REQUIRE_STATUS(jm_stream_protocol_commit(stream), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_retire(stream), JM_OK);
+  REQUIRE_STATUS(jm_stream_fill(stream, shape, 1, JM_UINT8, 7, 0), JM_ERR_CLOSED);
+  jm_stream_free(stream);
+}
+
 /* A null pointer is an error, wherever it is, and never a crash. */
 static void null_pointers(void) {
   const uint64_t shape[] = {1};
@@ -224,6 +293,7 @@ static void null_pointers(void) {
   REQUIRE(jm_mapping_writer_state(NULL) == JM_WRITER_NONE);
   REQUIRE_STATUS(jm_mapping_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
   jm_mapping_set_poll(NULL, 1);
+  jm_mapping_set_spin(NULL, 1);
   jm_mapping_set_threads(NULL, 1);
   jm_mapping_get_stats(NULL, &stats);
   jm_mapping_wake(NULL);
@@ -271,9 +341,60 @@ static void null_pointers(void) {
   jm_free(segment);
 }
 
+static void streams_without_handles(void) {
+  const uint64_t shape[] = {1};
+  uint64_t length;
+  uint32_t seen;
+  jm_reader* reader;
+  jm_reader_info info;
+  jm_tensor tensor = {0};
+  void* data;
+  uint8_t byte = 1;
+
+  REQUIRE_STATUS(jm_stream_new(2, 1, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_create("judemap-abi-test-null", 2, 1, 0600, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_create_sealed(2, 1, 0, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_open("judemap-abi-test-null", 0, NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_open_descriptor(0, 0, NULL, NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_retire(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_write(NULL, shape, 1, JM_UINT8, &byte, 1, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_fill(NULL, shape, 1, JM_UINT8, 1, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_begin(NULL, shape, 1, JM_UINT8, &data, &length, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_commit(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_abort(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_try_read(NULL, 0, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_try_read_into(NULL, 0, &byte, 1, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_reader_new(NULL, &reader), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_reader_next(NULL, 0, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_write(NULL, shape, 1, JM_UINT8, &byte, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_fill(NULL, shape, 1, JM_UINT8, 1), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_begin(NULL, shape, 1, JM_UINT8, &data, &length), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_commit(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_abort(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_announce(NULL, &seen), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_protocol_park(NULL, 0, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_reader_protocol_join(NULL, &reader), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_reader_protocol_take(NULL, NULL, &tensor), JM_ERR_ARGUMENT);
+  REQUIRE(jm_stream_mapping(NULL) == NULL && jm_stream_slots(NULL) == 0 && jm_stream_every_frame(NULL) == 0);
+  REQUIRE(jm_stream_slot(NULL, 0) == NULL && jm_stream_readers(NULL, &info) == 0 && jm_reader_missed(NULL) == 0);
+  REQUIRE(jm_reader_protocol_held(NULL) == NULL);
+  jm_stream_protocol_wake(NULL);
+  jm_stream_protocol_close(NULL);
+  jm_reader_keep(NULL, &tensor);
+  jm_reader_release(NULL, &tensor);
+  jm_reader_protocol_let_go(NULL);
+  jm_reader_protocol_release(NULL, &tensor);
+  jm_reader_protocol_leave(NULL);
+  jm_reader_protocol_free(NULL);
+  jm_reader_free(NULL);
+  jm_stream_free(NULL);
+}
+
 int main(void) {
   layout();
+  streams();
   null_pointers();
+  streams_without_handles();
   write_and_read();
   errors();
 #ifdef __linux__

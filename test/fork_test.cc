@@ -268,11 +268,99 @@ TEST(Fork, WhatAChildMayDo) {
 }
 
 // A function that is new in judemap.h belongs into the test above, or here.
+// The same for streams: nothing of them is a child's, and its end gives back nothing of its parent's.
+TEST(Fork, WhatAChildMayDoWithAStream) {
+  const Watchdog watchdog(seconds(60));
+  for (const bool shared : {true, false}) {
+    SCOPED_TRACE(shared);
+    jm_stream* stream;
+    jm_reader *reader, *place;
+    const std::uint64_t shape = 1;
+    std::uint8_t byte = 1;
+    jm_tensor frame = {};
+    ASSERT_EQ(
+        shared ? jm_stream_create_sealed(4, 8, JM_EVERY_FRAME, &stream) : jm_stream_new(4, 8, JM_EVERY_FRAME, &stream),
+        JM_OK);
+    ASSERT_EQ(jm_reader_new(stream, &reader), JM_OK);
+    ASSERT_EQ(jm_reader_protocol_join(stream, &place), JM_OK);
+    ASSERT_EQ(jm_stream_write(stream, &shape, 1, JM_UINT8, &byte, 1, -1), JM_OK);
+    ASSERT_EQ(jm_reader_next(reader, -1, &frame), JM_OK);
+    const auto child = [&] {
+      jm_reader* none;
+      jm_tensor tensor = {};
+      void* data;
+      std::uint64_t length;
+      std::uint32_t seen;
+      const struct {
+        const char* call;
+        jm_status status;
+      } refused[] = {
+          {"jm_stream_write", jm_stream_write(stream, &shape, 1, JM_UINT8, &byte, 1, 0)},
+          {"jm_stream_fill", jm_stream_fill(stream, &shape, 1, JM_UINT8, 1, 0)},
+          {"jm_stream_begin", jm_stream_begin(stream, &shape, 1, JM_UINT8, &data, &length, 0)},
+          {"jm_stream_commit", jm_stream_commit(stream)},
+          {"jm_stream_abort", jm_stream_abort(stream)},
+          {"jm_reader_new", jm_reader_new(stream, &none)},
+          {"jm_reader_next", jm_reader_next(reader, 0, &tensor)},
+          {"jm_stream_protocol_write", jm_stream_protocol_write(stream, &shape, 1, JM_UINT8, &byte, 1)},
+          {"jm_stream_protocol_fill", jm_stream_protocol_fill(stream, &shape, 1, JM_UINT8, 1)},
+          {"jm_stream_protocol_begin", jm_stream_protocol_begin(stream, &shape, 1, JM_UINT8, &data, &length)},
+          {"jm_stream_protocol_commit", jm_stream_protocol_commit(stream)},
+          {"jm_stream_protocol_abort", jm_stream_protocol_abort(stream)},
+          {"jm_stream_protocol_announce", jm_stream_protocol_announce(stream, &seen)},
+          {"jm_stream_protocol_park", jm_stream_protocol_park(stream, 0, 0)},
+          {"jm_reader_protocol_join", jm_reader_protocol_join(stream, &none)},
+          {"jm_reader_protocol_take", jm_reader_protocol_take(place, nullptr, &tensor)},
+      };
+      int wrong = 0;
+      for (const auto& call : refused) {
+        if (call.status == JM_ERR_FORKED) continue;
+        std::fprintf(stderr, "%s gives %d (%s) in a child\n", call.call, call.status, jm_strerror(call.status));
+        ++wrong;
+      }
+      jm_reader_info infos[JM_STREAM_READERS];
+      wrong += jm_stream_slots(stream) != 4 || !jm_stream_every_frame(stream) || jm_stream_slot(stream, 0) == nullptr;
+      wrong += jm_stream_try_read(stream, 0, &tensor) != JM_OK || tensor.version != 2;
+      wrong += jm_stream_try_read_into(stream, 0, &byte, 1, &tensor) != JM_OK || byte != 1;
+      wrong += jm_stream_readers(stream, infos) != 2;
+      wrong += jm_mapping_writer_state(jm_stream_mapping(stream)) == JM_WRITER_HERE;
+      jm_mapping_set_spin(jm_stream_mapping(stream), 1);
+      jm_reader_keep(reader, &frame);
+      jm_reader_release(reader, &frame);
+      wrong += jm_reader_missed(reader) != 0;
+      wrong += jm_reader_protocol_held(reader)[jm_reader_protocol_held(reader)[0] == 0 ? 3 : 0] != 2;
+      jm_reader_protocol_let_go(place);
+      jm_reader_protocol_release(place, &frame);
+      jm_stream_protocol_wake(stream);
+      jm_reader_protocol_leave(place);
+      jm_reader_protocol_free(place);
+      jm_reader_free(reader);
+      wrong += jm_stream_retire(stream) != JM_OK;
+      jm_stream_protocol_close(stream);
+      jm_stream_free(stream);
+      return wrong;
+    };
+    EXPECT_EQ(in_child(child), 0);
+    // The parent's readers have their places, and the frame is held.
+    jm_reader_info infos[JM_STREAM_READERS];
+    ASSERT_EQ(jm_stream_readers(stream, infos), 2u);
+    EXPECT_EQ(infos[0].held, 1u);
+    EXPECT_EQ(infos[0].dead + infos[1].dead, 0u);
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(jm_stream_fill(stream, &shape, 1, JM_UINT8, 2, 0), JM_OK);
+    EXPECT_EQ(*static_cast<const std::uint8_t*>(frame.data), 1);
+    jm_reader_protocol_leave(place);
+    jm_reader_protocol_free(place);
+    jm_reader_free(reader);
+    jm_stream_free(stream);
+  }
+}
+
 TEST(Fork, TheTestKnowsEveryFunction) {
-  const std::set<std::string> elsewhere = {// They take no handle that a child could have from its parent,
-                                           "jm_strerror", "jm_item_size",     "jm_tensor_bytes", "jm_physical_memory",
-                                           "jm_create",   "jm_create_sealed", "jm_open",         "jm_open_descriptor",
-                                           "jm_remove",   "jm_list_new",      "jm_list_next",    "jm_list_free"};
+  const std::set<std::string> elsewhere = {
+      // They take no handle that a child could have from its parent,
+      "jm_strerror",      "jm_item_size", "jm_tensor_bytes",    "jm_physical_memory", "jm_create",
+      "jm_create_sealed", "jm_open",      "jm_open_descriptor", "jm_remove",          "jm_list_new",
+      "jm_list_next",     "jm_list_free", "jm_stream_create",   "jm_stream_open",     "jm_stream_open_descriptor"};
   const auto text = [](const std::string& file) {
     std::ifstream in(std::string(JUDEMAP_TESTDATA "/../") + file);
     return std::string(std::istreambuf_iterator<char>(in), {});
