@@ -60,7 +60,7 @@ func BenchmarkFrames(b *testing.B) {
 		for _, wait := range []string{"blocking", "spinning", "polling"} {
 			for _, by := range []string{"C++", "judemap"} {
 				b.Run(fmt.Sprintf("size=%d/wait=%s/by=%s", size, wait, by), func(b *testing.B) {
-					frames := max(min(1<<32/size, 500_000), 400)
+					frames := max(min(1<<30/size*4, 500_000), 400)
 					warm := frames / 10
 					var sum time.Duration
 					for range b.N {
