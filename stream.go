@@ -528,9 +528,8 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		case err == ErrBusy && attempts < busyAttempts:
 			continue
 		case err == ErrBusy:
-			// Whoever is busy for so long does not keep to the protocol, or has no processor.
+			// Whoever is busy for so long has a writer that does not keep to the protocol, or no processor.
 			s.counters.retries.Add(1)
-			r.letGo()
 			attempts = 0
 			time.Sleep(50 * time.Microsecond)
 			if err := ctx.Err(); err != nil {
@@ -578,15 +577,6 @@ func (r *Reader) giveBack() {
 		r.place.core.release(r.current.version, r.current.data)
 	}
 	r.current.version = 0
-}
-
-// letGo gives back the pin of a commit that does not end.
-func (r *Reader) letGo() {
-	r.place.mu.Lock()
-	defer r.place.mu.Unlock()
-	if !r.place.left {
-		r.place.core.letGo()
-	}
 }
 
 // park parks until the version is no longer seen.
