@@ -503,7 +503,10 @@ func (r *Reader) Missed() uint64 {
 // Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
 // [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
 func (r *Reader) Next(ctx context.Context) (t Tensor, err error) {
-	if r.place == nil {
+	switch {
+	case r.stream == nil: // the zero Reader
+		return Tensor{}, ErrClosed
+	case r.place == nil:
 		return r.nextCopy(ctx)
 	}
 	err = r.next(ctx, &t)
