@@ -293,3 +293,55 @@ func TestOpenOrCreateStream(t *testing.T) {
 		t.Errorf("Open of a stream: %v", err)
 	}
 }
+
+// ReadCopy gives the newest frame, as a copy that later frames leave alone, to who has no place, and where every frame counts
+// it holds up nobody.
+func TestStreamReadCopy(t *testing.T) {
+	ctx := context.Background()
+	bothPolicies(t, func(t *testing.T, every bool, opts ...Option) {
+		s := newTestStream(t, 2, 64, append(opts, WithMaxBytes(8))...)
+		if _, err := s.ReadCopy(ctx); err != ErrEmpty {
+			t.Fatalf("nothing was committed: %v", err)
+		}
+		var first Tensor
+		for i := range int32(5) {
+			if err := StreamSlice(ctx, s, []int{2}, []int32{i, -i}); err != nil {
+				t.Fatal(err)
+			}
+			frame, err := s.ReadCopy(ctx)
+			if err != nil || frame.Version() != uint64(2*i+2) || !frame.Valid() {
+				t.Fatalf("frame %d: %v, %v", i, frame, err)
+			}
+			if got, err := Slice[int32](&frame); err != nil || got[0] != i || got[1] != -i {
+				t.Fatalf("frame %d: %v, %v", i, got, err)
+			}
+			if i == 0 {
+				first = frame
+			}
+		}
+		if got, err := Slice[int32](&first); err != nil || got[0] != 0 || got[1] != 0 {
+			t.Errorf("the first copy is now %v, %v", got, err)
+		}
+		if got := s.Readers(); len(got) != 0 {
+			t.Errorf("readers %v", got)
+		}
+		if err := s.Fill(ctx, []int{9}, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ReadCopy(ctx); !errors.Is(err, ErrCapacity) {
+			t.Errorf("a frame of 9 bytes where a copy has 8: %v", err)
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := s.ReadCopy(ended); err != context.Canceled {
+			t.Errorf("after the context's end: %v", err)
+		}
+		_ = s.Close()
+		if _, err := s.ReadCopy(ctx); err != ErrClosed {
+			t.Errorf("after Close: %v", err)
+		}
+		if _, err := new(Stream).ReadCopy(ctx); err != ErrClosed {
+			t.Errorf("of the zero Stream: %v", err)
+		}
+	})
+}
