@@ -590,42 +590,83 @@ func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 	s := r.stream
 	var buf []byte
 	for {
-		var t Tensor
 		if err := ctx.Err(); err != nil {
 			return Tensor{}, err
 		}
-		if !s.open.Load() || r.closed.Load() {
+		if r.closed.Load() {
 			return Tensor{}, ErrClosed
 		}
-		err := s.mapping.core.tryReadFrame(r.seen, &t)
-		if err == nil && t.length > s.maxBytes {
-			return Tensor{}, fmt.Errorf("%w: the frame has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity,
-				t.length, s.maxBytes)
-		}
-		if err == nil {
-			if buf == nil || len(buf) < t.length {
-				buf = make([]byte, t.length)
-			}
-			err = s.mapping.core.tryReadFrameInto(r.seen, buf, &t)
-		}
+		t, err := s.copyNewer(r.seen, &buf)
 		switch err {
 		case nil:
 			r.missed.Add(t.version/2 - r.seen/2 - 1)
 			r.seen = t.version
-			t.mapping = nil
-			s.counters.reads.add()
 			return t, nil
-		case ErrBusy, errShortBuffer: // a commit came in between
-			s.counters.retries.Add(1)
+		case ErrBusy:
 			runtime.Gosched()
 		case ErrEmpty:
 			if err := s.park(ctx, t.version, -1); err != nil {
 				return Tensor{}, err
 			}
 		default:
-			return Tensor{}, s.frameError(err)
+			return Tensor{}, err
 		}
 	}
+}
+
+// ReadCopy returns a copy of the newest frame, whoever has seen it already: for who looks at a stream now and then. It needs
+// no place among the readers, keeps no writer waiting, and waits for none. A writer that goes on without a pause may take a
+// slot again while it is copied; ReadCopy then tries again, until it has a copy or ctx ends.
+//
+// Errors: [ErrEmpty] if nothing was ever committed; ctx.Err(); [ErrCapacity] if the frame is larger than [WithMaxBytes]
+// says; [ErrClosed]; [ErrCorrupt].
+func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
+	var buf []byte
+	for {
+		if err := ctx.Err(); err != nil {
+			return Tensor{}, err
+		}
+		t, err := s.copyNewer(0, &buf)
+		if err == nil {
+			return t, nil
+		}
+		if err != ErrBusy {
+			return Tensor{}, err
+		}
+		runtime.Gosched()
+	}
+}
+
+// copyNewer makes one attempt at a copy, into buf or a larger one, of the newest frame above a version. ErrBusy: a commit
+// came in between. ErrEmpty: there is none, and t has the version to park on.
+func (s *Stream) copyNewer(after uint64, buf *[]byte) (t Tensor, err error) {
+	if !s.open.Load() {
+		return t, ErrClosed
+	}
+	err = s.mapping.core.tryReadFrame(after, &t)
+	if err == nil && t.length > s.maxBytes {
+		return t, fmt.Errorf("%w: the frame has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity, t.length,
+			s.maxBytes)
+	}
+	if err == nil {
+		if *buf == nil || len(*buf) < t.length {
+			*buf = make([]byte, t.length)
+		}
+		err = s.mapping.core.tryReadFrameInto(after, *buf, &t)
+	}
+	switch err {
+	case nil:
+		t.mapping = nil
+		s.counters.reads.add()
+	case ErrBusy, errShortBuffer:
+		s.counters.retries.Add(1)
+		err = ErrBusy
+	case ErrEmpty:
+	default:
+		err = s.frameError(err)
+	}
+	runtime.KeepAlive(s.mapping)
+	return t, err
 }
 
 // frameError says what an error of the core at a frame is about.

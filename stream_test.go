@@ -293,3 +293,89 @@ func TestOpenOrCreateStream(t *testing.T) {
 		t.Errorf("Open of a stream: %v", err)
 	}
 }
+
+// ReadCopy gives the newest frame, as a copy that later frames leave alone, to who has no place, and where every frame counts
+// it holds up nobody.
+func TestStreamReadCopy(t *testing.T) {
+	ctx := context.Background()
+	bothPolicies(t, func(t *testing.T, every bool, opts ...Option) {
+		s := newTestStream(t, 2, 64, append(opts, WithMaxBytes(8))...)
+		if _, err := s.ReadCopy(ctx); err != ErrEmpty {
+			t.Fatalf("nothing was committed: %v", err)
+		}
+		var first Tensor
+		for i := range int32(5) {
+			if err := StreamSlice(ctx, s, []int{2}, []int32{i, -i}); err != nil {
+				t.Fatal(err)
+			}
+			frame, err := s.ReadCopy(ctx)
+			if err != nil || frame.Version() != uint64(2*i+2) || !frame.Valid() {
+				t.Fatalf("frame %d: %v, %v", i, frame, err)
+			}
+			if got, err := Slice[int32](&frame); err != nil || got[0] != i || got[1] != -i {
+				t.Fatalf("frame %d: %v, %v", i, got, err)
+			}
+			if i == 0 {
+				first = frame
+			}
+		}
+		if got, err := Slice[int32](&first); err != nil || got[0] != 0 || got[1] != 0 {
+			t.Errorf("the first copy is now %v, %v", got, err)
+		}
+		if got := s.Readers(); len(got) != 0 {
+			t.Errorf("readers %v", got)
+		}
+		if err := s.Fill(ctx, []int{9}, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ReadCopy(ctx); !errors.Is(err, ErrCapacity) {
+			t.Errorf("a frame of 9 bytes where a copy has 8: %v", err)
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := s.ReadCopy(ended); err != context.Canceled {
+			t.Errorf("after the context's end: %v", err)
+		}
+		_ = s.Close()
+		if _, err := s.ReadCopy(ctx); err != ErrClosed {
+			t.Errorf("after Close: %v", err)
+		}
+		if _, err := new(Stream).ReadCopy(ctx); err != ErrClosed {
+			t.Errorf("of the zero Stream: %v", err)
+		}
+	})
+}
+
+// A stream that is opened read-only gives its frames as copies, and ends as others do.
+func TestStreamReadOnly(t *testing.T) {
+	needSharing(t)
+	ctx := context.Background()
+	s := newTestStream(t, 2, 64, WithSealed())
+	file, err := s.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	other, err := OpenStreamFile(file, WithReadOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newTestReader(t, other)
+	if err := s.Fill(ctx, []int{2}, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(context.Context) (Tensor, error){"Next": r.Next, "ReadCopy": other.ReadCopy} {
+		if frame, err := read(ctx); err != nil || frame.Version() != 2 || !frame.Valid() || frame.Data()[1] != 1 {
+			t.Errorf("%s: %v, %v", name, frame, err)
+		}
+	}
+	if err := other.Fill(ctx, []int{2}, Uint8, 1); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a write to it: %v", err)
+	}
+	if err := other.CloseWait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Next(ctx); err != ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}
