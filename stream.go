@@ -205,8 +205,13 @@ var (
 // Errors: those of [Segment.Write], and ctx.Err(), wrapped in an error that says which readers the writer waits for. After
 // an error no frame was committed.
 func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
+	return s.untilSlot(ctx, func() error { return s.tryWrite(shape, dtype, data) })
+}
+
+// untilSlot makes attempts until there is a slot for one.
+func (s *Stream) untilSlot(ctx context.Context, attempt func() error) error {
 	for begun := (time.Time{}); ; {
-		if err := s.tryWrite(shape, dtype, data); err != errNoSlot {
+		if err := attempt(); err != errNoSlot {
 			return err
 		}
 		if err := s.awaitSlot(ctx, &begun); err != nil {
@@ -265,14 +270,7 @@ func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []
 // If fill fails or panics, the error or panic reaches the caller, and no frame was committed. Other errors are those of
 // [Stream.Write].
 func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryUpdate(shape, dtype, fill); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryUpdate(shape, dtype, fill) })
 }
 
 func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) error {
@@ -303,14 +301,7 @@ func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) erro
 // Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
 // [Stream.Write].
 func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryFill(shape, dtype, value); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryFill(shape, dtype, value) })
 }
 
 // awaitSlot waits until a slot may be free: spins, for as long as WithSpin says since begun, and then parks.

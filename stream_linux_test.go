@@ -499,7 +499,7 @@ func TestStreamSlotIsSegment(t *testing.T) {
 }
 
 // Who opened a stream for reading gets copies where the newest wins, and the reason where every frame counts.
-func TestStreamReadOnly(t *testing.T) {
+func TestStreamCopies(t *testing.T) {
 	ctx := context.Background()
 	s := namedStream(t, 3, 64)
 	looks := reopenStream(t, s, WithReadOnly(), WithMaxBytes(8))

@@ -1251,3 +1251,37 @@ func TestStreamDescribed(t *testing.T) {
 		}
 	})
 }
+
+// A stream that is opened read-only gives its frames as copies, and ends as others do.
+func TestStreamReadOnly(t *testing.T) {
+	needSharing(t)
+	ctx := context.Background()
+	s := newTestStream(t, 2, 64, WithSealed())
+	file, err := s.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	other, err := OpenStreamFile(file, WithReadOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newTestReader(t, other)
+	if err := s.Fill(ctx, []int{2}, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(context.Context) (Tensor, error){"Next": r.Next, "ReadCopy": other.ReadCopy} {
+		if frame, err := read(ctx); err != nil || frame.Version() != 2 || !frame.Valid() || frame.Data()[1] != 1 {
+			t.Errorf("%s: %v, %v", name, frame, err)
+		}
+	}
+	if err := other.Fill(ctx, []int{2}, Uint8, 1); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a write to it: %v", err)
+	}
+	if err := other.CloseWait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Next(ctx); err != ErrClosed {
+		t.Errorf("after Close: %v", err)
+	}
+}

@@ -18,58 +18,84 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// defaultFPS is the pace at which the demo shows how fast parked consumers wake: most of the time they are.
-const defaultFPS = 1000
+const (
+	streamFPS   = 60   // a camera's pace, which consumers that work keep up with
+	segmentFPS  = 1000 // at this one parked consumers show how fast they wake: most of the time they are
+	defaultWork = 10 * time.Millisecond
+
+	catchFor = 20 * time.Millisecond // how long the demo tries to catch a worker at what is the worst moment to be killed
+)
 
 type demoFlags struct {
-	time      time.Duration
-	consumers int
-	fps       float64
-	save      string
-	chaos     bool
-	together  bool
+	time       time.Duration
+	consumers  int
+	fps        float64
+	work       time.Duration
+	save       string
+	everyFrame bool
+	segment    bool
+	chaos      bool
+	together   bool
 }
 
 func newDemoCommand() *cobra.Command {
 	var flags demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "A camera over a photograph: one producer, several consumers that check every frame",
-		Long: fmt.Sprintf(`A camera over a photograph: one producer, several consumers that check every frame.
+		Short: "A camera over a photograph: one producer, several consumers that compute on every frame",
+		Long: fmt.Sprintf(`A camera over a photograph: one producer, several consumers that compute on every frame.
 
-The producer commits frames of 224 x 224 pixels (float32, [1 224 224 3]) to a shared segment. Each consumer takes the
-frames as they come, without a copy, and compares every byte with the film that it knows. Producer and consumers are
-processes of their own, or goroutines where segments can't be shared between processes.
+The producer commits frames of 224 x 224 pixels (float32, [1 224 224 3]) to a shared stream, which has a slot for each
+consumer and two more. Each consumer takes the frames as they come, without a copy, and works on each for --work: again
+and again it compares every byte with the film that it knows. Which frame of the film it must be, its version says.
+Producer and consumers are processes of their own, or goroutines where memory can't be shared between processes.
 
-Half of the time the producer makes %d frames a second, so that consumers park between them, and half of the time as
-many as it can; --fps sets one pace for all of the time. Afterwards a table shows:
+Half of the time the producer makes %v frames a second, and half of the time as many as it can; --fps sets one pace for all
+of the time. A consumer that is slower than the producer gets the newest frame, and misses others. With --every-frame it
+misses none, and the producer waits for the slowest consumer. Afterwards a table shows:
 
   commits            frames that the producer committed
-  views              frames that the consumers took, all of them together
-  checked            views that were the committed frame to the last byte
-  overwritten        views that the next commit overtook during the check; Valid said so
-  missed             commits that were followed by the next before the consumer looked
-  torn               views that were wrong although Valid said they were right: must be 0
-  went back          views that were not newer than the one before: must be 0
-  commit to view     time from a frame's commit to a consumer's having it, of the views that were checked
+  delivered          frames that the consumers took, all of them together
+  checked            frames that were the committed one to the last byte, for as long as they were worked on
+  missed             commits that were followed by the next before the consumer looked; with --every-frame must be 0
+  held               the most slots that consumers had in hand at a time, as far as was looked
+  wrong              frames that were not the one that their version says, or changed: must be 0
+  went back          frames that were not newer than the one before: must be 0
+  commit to view     time from a frame's commit to a consumer's having it
+  work per frame     how long a consumer worked on each, and how often it went over all of it meanwhile
 
-and with --chaos, which kills the producer, in the middle of a commit if it can, and starts another:
+With --segment there are no slots: a view is good until the next commit. --fps is then %v in the first half, and --work 0: a
+frame is gone over once. The table has no row for held, and one more:
 
-  noticed by all     deaths that every consumer was told of, and how long after the kill
-  next frame to all  deaths after which every consumer had a frame of the next producer, and how long after the kill
+  overwritten        views that the next commit overtook meanwhile; Valid said so
 
-The exit status is 1 if one of those that must be 0 is not, or a consumer missed a death.`, defaultFPS),
+--chaos kills now the producer, in the middle of a commit if it can, now a consumer with what it holds (not with
+--segment), and starts another. The table then has also:
+
+  noticed by all     producers' deaths that every consumer was told of, and how long after the kill
+  next frame to all  producers' deaths after which every consumer had a frame of the next one, and how long after the kill
+  slots back         consumers' deaths after which others had the use of their slots, and how long after the kill
+
+The exit status is 1 if one of those that must be 0 is not, a consumer missed a death, slots did not come back, or a frame
+was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
 		Example: `  judemap demo
+  judemap demo --every-frame --work 20ms
   judemap demo --fps 30 --time 1m --save frame.png
   judemap demo --chaos`,
 		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
+			paces := []float64{streamFPS, 0}
+			if flags.segment {
+				paces[0] = segmentFPS
+				if !cmd.Flags().Changed("work") {
+					flags.work = 0
+				}
+			}
+			if cmd.Flags().Changed("fps") {
+				paces = []float64{flags.fps}
+			}
 			if err := flags.check(); err != nil {
 				return err
-			}
-			paces := []float64{flags.fps}
-			if !cmd.Flags().Changed("fps") {
-				paces = []float64{defaultFPS, 0}
 			}
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), flags, paces)
 		}),
@@ -77,22 +103,33 @@ The exit status is 1 if one of those that must be 0 is not, or a consumer missed
 	cmd.Flags().DurationVar(&flags.time, "time", 4*time.Second, "how long it runs")
 	cmd.Flags().IntVar(&flags.consumers, "consumers", 2, "how many consumers there are")
 	cmd.Flags().Float64Var(&flags.fps, "fps", 0, "frames a second; 0: as many as the producer can")
+	cmd.Flags().DurationVar(&flags.work, "work", defaultWork, "how long a consumer works on each frame; 0: goes over it once")
+	cmd.Flags().BoolVar(&flags.everyFrame, "every-frame", false, "no consumer misses a frame: the producer waits for the slowest")
+	cmd.Flags().BoolVar(&flags.segment, "segment", false, "through a segment, in which each commit overwrites the one before")
 	cmd.Flags().StringVar(&flags.save, "save", "", "write the last frame that a consumer saw to this PNG file")
-	cmd.Flags().BoolVar(&flags.chaos, "chaos", false, "kill the producer now and then; another takes over")
+	cmd.Flags().BoolVar(&flags.chaos, "chaos", false, "kill the producer or a consumer now and then; another takes over")
 	cmd.Flags().BoolVar(&flags.together, "goroutines", false, "producer and consumers are goroutines of one process")
 	return cmd
 }
 
 func (f *demoFlags) check() error {
+	most := 100
+	if !f.segment {
+		most = judemap.MaxReaders
+	}
 	switch {
 	case f.time <= 0:
 		return usagef("--time is %v, and must be more than 0", f.time)
-	case f.consumers < 1 || f.consumers > 100:
-		return usagef("--consumers is %d, and must be 1 to 100", f.consumers)
+	case f.consumers < 1 || f.consumers > most:
+		return usagef("--consumers is %d, and must be 1 to %d", f.consumers, most)
 	case f.chaos && f.together:
 		return usagef("--chaos kills processes, and --goroutines has none")
+	case f.segment && f.everyFrame:
+		return usagef("--every-frame is for streams, and not for --segment")
 	case !(f.fps >= 0 && f.fps <= 1e6):
 		return usagef("--fps is %v, and must be 0 to 1000000", f.fps)
+	case f.work < 0 || f.work > time.Second:
+		return usagef("--work is %v, and must be 0 to 1s", f.work)
 	}
 	return nil
 }
@@ -101,8 +138,8 @@ func (f *demoFlags) check() error {
 type demo struct {
 	flags   demoFlags
 	display *display
-	keeper  *keeper // nil if the segment has no name
-	segment *judemap.Segment
+	keeper  *keeper // nil if the carrier has no name
+	carrier carrier
 	film    *judemap.Segment
 	workers workers
 	phases  []*phase
@@ -115,11 +152,14 @@ type phase struct {
 	begin     time.Duration
 	length    time.Duration
 	over      bool
-	version   uint64 // the segment's before the phase
+	version   uint64 // the carrier's before the phase
 	commits   uint64
 	counts    counts
 	latencies latencies
+	held      int // slots that consumers have in hand, when it was last looked
+	mostHeld  int
 	deaths    []*death
+	losses    []*loss
 }
 
 // A death is the end of one producer at the demo's hands, on the demo's clock.
@@ -129,6 +169,13 @@ type death struct {
 	noticed   map[*worker]time.Duration // how long after it each consumer knew
 	resumed   map[*worker]time.Duration // and had a frame of the next producer
 	settled   bool                      // consumers had the time to
+}
+
+// A loss is the end of one consumer at the demo's hands.
+type loss struct {
+	held    int           // slots that it had in hand
+	back    time.Duration // how long after it others had the use of them; 0: they did not
+	settled bool          // they had the time to come back
 }
 
 func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float64) error {
@@ -141,7 +188,7 @@ func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float6
 
 	d := &demo{flags: flags, display: newDisplay(out, cancel)}
 	defer d.close()
-	if err := d.makeSegments(); err != nil {
+	if err := d.makeCarrier(); err != nil {
 		return err
 	}
 	if err := d.chooseWorkers(); err != nil {
@@ -163,8 +210,8 @@ func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float6
 	return d.report()
 }
 
-// makeSegments fills a segment with the film, and makes the one for the frames, by name if it is to be shared.
-func (d *demo) makeSegments() error {
+// makeCarrier fills a segment with the film, and makes the carrier of the frames, by name if it is to be shared.
+func (d *demo) makeCarrier() error {
 	shared := !d.flags.together
 	if shared {
 		err := sweepDemos()
@@ -172,35 +219,37 @@ func (d *demo) makeSegments() error {
 			return err
 		}
 	}
-	if !shared {
-		if err := d.makeFilm(); err != nil {
+	name := ""
+	var filmOptions []judemap.Option
+	if shared {
+		name = demoName(os.Getpid())
+		filmOptions = append(filmOptions, judemap.WithSealed()) // a file without a name, to be passed to the workers
+	}
+	if err := d.makeFilm(filmOptions...); err != nil {
+		return err
+	}
+	if shared {
+		var err error
+		if d.keeper, err = startKeeper(name); err != nil {
 			return err
 		}
-		var err error
-		d.segment, err = judemap.New(frameBytes)
+	}
+	c, err := newCarrier(&d.flags, name)
+	if err != nil {
 		return err
 	}
-	// A file without a name, to be passed to the workers.
-	if err := d.makeFilm(judemap.WithSealed()); err != nil {
-		return err
-	}
-	name := demoSegment(os.Getpid())
-	var err error
-	if d.keeper, err = startKeeper(name); err != nil {
-		return err
-	}
-	d.segment, err = judemap.Create(name, frameBytes)
-	return err
+	d.carrier = c
+	return nil
 }
 
-// close gives back what makeSegments made, also if it failed halfway.
+// close gives back what makeCarrier made, also if it failed halfway.
 func (d *demo) close() {
 	if d.film != nil {
 		_ = d.film.Close()
 	}
-	if d.segment != nil {
-		_ = d.segment.CloseWait()
-		if name := d.segment.Name(); name != "" {
+	if d.carrier != nil {
+		_ = d.carrier.CloseWait()
+		if name := d.carrier.Name(); name != "" {
 			_ = judemap.Remove(name)
 		}
 	}
@@ -222,35 +271,59 @@ func (d *demo) makeFilm(options ...judemap.Option) error {
 
 // chooseWorkers decides whether producer and consumers are processes or goroutines, and says so.
 func (d *demo) chooseWorkers() error {
-	name := d.segment.Name()
+	name := d.carrier.Name()
 	d.display.print("Frames of %v float32, %d bytes, from 1 producer to %d consumers.\n", frameShape, frameBytes,
 		d.flags.consumers)
+	d.display.print("They go through %s. Consumers %s.\n", d.flags.through(), d.flags.whatConsumersDo())
 	if name != "" {
 		d.display.print("Each is a process. In another terminal: judemap watch %s\n\n", name)
-		processes, err := newProcesses(d.segment, d.film)
+		processes, err := newProcesses(d.carrier, d.film)
 		d.workers = processes
 		return err
 	}
 	if d.flags.chaos {
-		return errors.New("--chaos kills processes, and on this system segments can't be shared between processes yet")
+		return errors.New("--chaos kills processes, and on this system memory can't be shared between processes yet")
 	}
 	why := ""
 	if !d.flags.together {
-		why = "On this system segments can't be shared between processes yet. "
+		why = "On this system memory can't be shared between processes yet. "
 	}
 	d.display.print("%sEach is a goroutine of this process.\n\n", why)
-	d.workers = newGoroutines(d.segment, d.film)
+	d.workers = newGoroutines(d.carrier, d.film)
 	return nil
 }
 
+// through says what frames go through.
+func (f *demoFlags) through() string {
+	switch {
+	case f.segment:
+		return "a segment"
+	case f.everyFrame:
+		return fmt.Sprintf("a stream of %d slots, and every one counts", f.slots())
+	}
+	return fmt.Sprintf("a stream of %d slots, the newest first", f.slots())
+}
+
+func (f *demoFlags) whatConsumersDo() string {
+	if f.work == 0 {
+		return "go over each once"
+	}
+	return fmt.Sprintf("work on each for %v", f.work)
+}
+
+// slots returns how many slots the demo's stream has: one for each consumer, the newest frame's, and one to write to.
+func (f *demoFlags) slots() int { return f.consumers + 2 }
+
 // runPhase runs the demo at one pace for a while. Its workers have ended when it returns, after an error too.
 func (d *demo) runPhase(ctx context.Context, fps float64, length time.Duration) error {
-	p := &phase{fps: fps, version: d.segment.Version(), latencies: latencies{}}
+	p := &phase{fps: fps, version: d.carrier.Version(), latencies: latencies{}}
 	crew := &crew{}
 	err := d.perform(ctx, p, crew, length)
-	p.end(d.segment)
 	// The producer first, so that the consumers see its last frame.
-	stopped := errors.Join(d.stop(crew.producer), d.stop(crew.consumers...))
+	stopped := d.stop(crew.producer)
+	p.measure(d.carrier)
+	p.over = true
+	stopped = errors.Join(stopped, d.stop(crew.consumers...))
 	if p.begin != 0 {
 		d.show(p)
 	}
@@ -268,7 +341,7 @@ type crew struct {
 
 func (d *demo) perform(ctx context.Context, p *phase, crew *crew, length time.Duration) error {
 	for range d.flags.consumers {
-		w, err := d.workers.start(roleConsumer, 0)
+		w, err := d.startConsumer()
 		if err != nil {
 			return err
 		}
@@ -282,7 +355,7 @@ func (d *demo) perform(ctx context.Context, p *phase, crew *crew, length time.Du
 	}
 	p.begin = now()
 	d.phases = append(d.phases, p)
-	for d.flags.chaos {
+	for kills := rand.N(2); d.flags.chaos; kills++ {
 		// After a random time, as long as there is enough left to see what happens.
 		wait := time.Duration(200+rand.N(300)) * time.Millisecond
 		if now()+wait+500*time.Millisecond > p.begin+length {
@@ -291,34 +364,101 @@ func (d *demo) perform(ctx context.Context, p *phase, crew *crew, length time.Du
 		if err := d.until(ctx, wait, never); err != nil {
 			return err
 		}
-		if err := d.killProducer(ctx, p, crew); err != nil {
+		replace := d.replaceProducer
+		if d.carrier.holds() && kills%2 != 0 {
+			replace = d.replaceConsumer
+		}
+		if err := replace(ctx, p, crew); err != nil {
 			return err
 		}
-		if err := d.startProducer(ctx, p, crew); err != nil {
-			return err
-		}
-		last := p.deaths[len(p.deaths)-1]
-		if err := d.until(ctx, 2*time.Second, func() bool { return len(last.resumed) == len(crew.consumers) }); err != nil {
-			return err
-		}
-		last.settled = true
 	}
 	return d.until(ctx, p.begin+length-now(), never)
 }
 
+func (d *demo) startConsumer() (*worker, error) {
+	return d.workers.start(task{role: roleConsumer, work: d.flags.work})
+}
+
 func (d *demo) startProducer(ctx context.Context, p *phase, crew *crew) error {
 	var err error
-	if crew.producer, err = d.workers.start(roleProducer, p.fps); err != nil {
+	if crew.producer, err = d.workers.start(task{role: roleProducer, fps: p.fps}); err != nil {
 		return err
 	}
 	return d.until(ctx, 10*time.Second, func() bool { return crew.producer.ready })
+}
+
+// replaceProducer kills the producer, starts another, and waits until every consumer has a frame of that.
+func (d *demo) replaceProducer(ctx context.Context, p *phase, crew *crew) error {
+	if err := d.killProducer(ctx, p, crew); err != nil {
+		return err
+	}
+	if err := d.startProducer(ctx, p, crew); err != nil {
+		return err
+	}
+	last := p.deaths[len(p.deaths)-1]
+	if err := d.until(ctx, 2*time.Second, func() bool { return len(last.resumed) == len(crew.consumers) }); err != nil {
+		return err
+	}
+	last.settled = true
+	return nil
+}
+
+// replaceConsumer kills a consumer, starts another, and waits until the slots that the first had in hand are of use again.
+func (d *demo) replaceConsumer(ctx context.Context, p *phase, crew *crew) error {
+	at := rand.N(len(crew.consumers))
+	victim := crew.consumers[at]
+	// While it has a frame in hand, if it can be caught: most of the time it has.
+	for caught := now() + catchFor; d.heldBy(victim) == 0 && now() < caught; {
+	}
+	victim.killed = true
+	killed := now()
+	if err := victim.kill(); err != nil {
+		return err
+	}
+	if err := d.until(ctx, 10*time.Second, func() bool { return victim.ended }); err != nil {
+		return err
+	}
+	lost := &loss{held: d.heldBy(victim)}
+	p.losses = append(p.losses, lost)
+	gone := func() bool { return d.heldBy(victim) < 0 }
+	if d.flags.everyFrame { // the producer waits for it, and has to find out by itself
+		if err := d.poll(ctx, time.Second, gone); err != nil {
+			return err
+		}
+	}
+	next, err := d.startConsumer()
+	if err != nil {
+		return err
+	}
+	crew.consumers[at] = next
+	if err := d.poll(ctx, 2*time.Second, gone); err != nil {
+		return err
+	}
+	what := "was not free again"
+	if gone() {
+		lost.back = now() - killed
+		what = fmt.Sprintf("was free again within %v", rounded(lost.back))
+	}
+	lost.settled = true
+	d.display.print("Consumer %s killed with %d of %d slots in hand: its place %s\n", victim.name, lost.held, d.flags.slots(), what)
+	return d.until(ctx, 10*time.Second, func() bool { return next.ready })
+}
+
+// heldBy returns how many slots a worker has in hand, and -1 if it has no place among the readers.
+func (d *demo) heldBy(w *worker) int {
+	for _, r := range d.carrier.readers() {
+		if r.Process == w.pid {
+			return r.Held
+		}
+	}
+	return -1
 }
 
 // killProducer kills the producer and waits until every consumer has noticed.
 func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 	producer := crew.producer
 	// While a commit is in progress, if one can be caught: what it leaves behind is the hardest for the others.
-	for caught := now() + 2*time.Millisecond; !inCommit(d.segment.Version()) && now() < caught; {
+	for caught := now() + catchFor; !d.carrier.inCommit() && now() < caught; {
 	}
 	death := &death{at: now(), noticed: map[*worker]time.Duration{}, resumed: map[*worker]time.Duration{}}
 	producer.killed = true
@@ -329,7 +469,7 @@ func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 		return err
 	}
 	when := "between two commits"
-	if death.midCommit = inCommit(d.segment.Version()); death.midCommit {
+	if death.midCommit = d.carrier.inCommit(); death.midCommit {
 		when = "in the middle of a commit"
 	}
 	longest := time.Duration(0)
@@ -379,15 +519,28 @@ func (d *demo) until(ctx context.Context, limit time.Duration, done func() bool)
 			if err := d.handle(e); err != nil {
 				return err
 			}
+			if p := d.current(); p != nil && !p.over {
+				p.lookAtReaders(d.carrier)
+			}
 		case <-tick.C:
 			if p := d.current(); p != nil && !p.over {
-				p.measure(d.segment)
+				p.measure(d.carrier)
 				d.show(p)
 			}
 		case <-timeout.C:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// poll is until for what no report tells of, and which is therefore looked at often.
+func (d *demo) poll(ctx context.Context, limit time.Duration, done func() bool) error {
+	for end := now() + limit; !done() && now() < end; {
+		if err := d.until(ctx, time.Millisecond, never); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -460,14 +613,18 @@ func (d *demo) stop(workers ...*worker) error {
 }
 
 // measure brings up to date what is known without the workers.
-func (p *phase) measure(s *judemap.Segment) {
+func (p *phase) measure(c carrier) {
 	p.length = now() - p.begin
-	p.commits = commitsOf(s.Version()) - commitsOf(p.version)
+	p.commits = commitsOf(c.Version()) - commitsOf(p.version)
+	p.lookAtReaders(c)
 }
 
-func (p *phase) end(s *judemap.Segment) {
-	p.measure(s)
-	p.over = true
+func (p *phase) lookAtReaders(c carrier) {
+	p.held = 0
+	for _, r := range c.readers() {
+		p.held += r.Held
+	}
+	p.mostHeld = max(p.mostHeld, p.held)
 }
 
 func (p *phase) pace() string {
@@ -486,11 +643,17 @@ func (p *phase) bandwidth() string {
 }
 
 // line returns what the phase has come to, in one line.
-func (p *phase) line() string {
-	return fmt.Sprintf("%s %.1f s: %s commits, %s; %s views, checked %d, overwritten %d, torn %d; commit to view p50 %v p99 %v",
-		p.pace(), p.length.Seconds(), p.perSecond(int(p.commits)), p.bandwidth(), p.perSecond(p.counts.Views),
-		p.counts.Checked, p.counts.Overwritten, p.counts.Torn,
-		rounded(p.latencies.quantile(0.5)), rounded(p.latencies.quantile(0.99)))
+func (d *demo) line(p *phase) string {
+	c := &p.counts
+	text := fmt.Sprintf("%s %.1f s: %s commits, %s; %s delivered, checked %d", p.pace(), p.length.Seconds(),
+		p.perSecond(int(p.commits)), p.bandwidth(), p.perSecond(c.Frames), c.Checked)
+	if d.carrier.holds() {
+		text += fmt.Sprintf(", missed %d, held %d", c.Missed, p.held)
+	} else {
+		text += fmt.Sprintf(", overwritten %d", c.Overwritten)
+	}
+	return text + fmt.Sprintf(", wrong %d; commit to view p50 %v p99 %v", c.Wrong, rounded(p.latencies.quantile(0.5)),
+		rounded(p.latencies.quantile(0.99)))
 }
 
 // show shows how far the demo is: all of the table on a terminal, else the phase's line.
@@ -498,7 +661,7 @@ func (d *demo) show(p *phase) {
 	if d.display.terminal {
 		d.display.draw(strings.Split(strings.TrimSuffix(d.table(), "\n"), "\n"), nil)
 	} else {
-		d.display.print("%s\n", p.line())
+		d.display.print("%s\n", d.line(p))
 	}
 }
 
@@ -510,23 +673,66 @@ func (d *demo) report() error {
 	if !d.display.terminal {
 		d.display.print("\n")
 	}
-	d.display.print("%s", d.table())
-	var wrong int
+	d.display.print("%s\n%s\n", d.table(), d.summary())
+	var faults []error
+	fault := func(n int, what string) {
+		if n != 0 {
+			faults = append(faults, fmt.Errorf("%d %s", n, what))
+		}
+	}
 	for _, p := range d.phases {
-		wrong += p.counts.Torn + p.counts.Backwards
+		fault(p.counts.Wrong, "frames were wrong")
+		fault(p.counts.Backwards, "frames were not newer than the one before")
+		if d.flags.everyFrame {
+			fault(p.counts.Missed, "frames were missed, and every one counts")
+		}
+		if d.carrier.holds() && !d.flags.chaos { // a consumer that is killed takes along what it counted last
+			fault(int(p.commits)*d.flags.consumers-p.counts.Frames-p.counts.Missed, "frames were neither delivered nor missed")
+		}
 		for _, death := range p.deaths {
 			if death.settled {
-				wrong += 2*d.flags.consumers - len(death.noticed) - len(death.resumed)
+				fault(d.flags.consumers-len(death.noticed), "consumers did not notice that the producer died")
+				fault(d.flags.consumers-len(death.resumed), "consumers had no frame of the next producer")
+			}
+		}
+		for _, lost := range p.losses {
+			if lost.settled && lost.back == 0 {
+				fault(1, "consumer died, and its place and slots did not come back")
 			}
 		}
 	}
 	if err := d.showFrame(); err != nil {
 		return err
 	}
-	if wrong > 0 {
-		return errors.New("the table has a number that must be 0 and is not, or a killed producer that a consumer missed")
+	return errors.Join(append(faults, d.display.err)...)
+}
+
+// summary says what came of the frames, in one line.
+func (d *demo) summary() string {
+	var c counts
+	for _, p := range d.phases {
+		c.add(p.counts)
 	}
-	return d.display.err
+	text := fmt.Sprintf("%d frames checked, %d wrong, %d missed", c.Checked, c.Wrong, c.Missed)
+	if !d.carrier.holds() {
+		text += fmt.Sprintf(", %d overwritten meanwhile", c.Overwritten)
+	}
+	if c.Frames == 0 {
+		return text + "."
+	}
+	return text + fmt.Sprintf("; work per frame: %s.", c.workPerFrame())
+}
+
+// workPerFrame says how long a consumer had a frame, and what it did meanwhile.
+func (c *counts) workPerFrame() string {
+	if c.Frames == 0 {
+		return "-"
+	}
+	each := rounded(c.Work / time.Duration(c.Frames))
+	if c.Passes == c.Frames {
+		return fmt.Sprintf("%v, gone over once", each)
+	}
+	return fmt.Sprintf("%v, gone over %.0f times", each, float64(c.Passes)/float64(c.Frames))
 }
 
 // table returns a column for each phase.
@@ -547,17 +753,23 @@ func (d *demo) table() string {
 	row("commits", func(p *phase) string {
 		return fmt.Sprintf("%d, %s, %s", p.commits, p.perSecond(int(p.commits)), p.bandwidth())
 	})
-	row("views", func(p *phase) string {
-		return fmt.Sprintf("%d, %s", p.counts.Views, p.perSecond(p.counts.Views))
+	row("delivered", func(p *phase) string {
+		return fmt.Sprintf("%d, %s", p.counts.Frames, p.perSecond(p.counts.Frames))
 	})
 	count("checked", func(c *counts) int { return c.Checked })
-	count("overwritten", func(c *counts) int { return c.Overwritten })
+	if !d.carrier.holds() {
+		count("overwritten", func(c *counts) int { return c.Overwritten })
+	}
 	count("missed", func(c *counts) int { return c.Missed })
-	count("torn", func(c *counts) int { return c.Torn })
+	if d.carrier.holds() {
+		row("held", func(p *phase) string { return fmt.Sprintf("%d of %d slots", p.mostHeld, d.flags.slots()) })
+	}
+	count("wrong", func(c *counts) int { return c.Wrong })
 	count("went back", func(c *counts) int { return c.Backwards })
 	row("commit to view", func(p *phase) string {
 		return fmt.Sprintf("p50 %v, p99 %v", rounded(p.latencies.quantile(0.5)), rounded(p.latencies.quantile(0.99)))
 	})
+	row("work per frame", func(p *phase) string { return p.counts.workPerFrame() })
 	if d.flags.chaos {
 		row("producers killed", func(p *phase) string {
 			midCommit := 0
@@ -586,6 +798,27 @@ func (d *demo) table() string {
 		}
 		row("noticed by all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.noticed }))
 		row("next frame to all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.resumed }))
+	}
+	if d.flags.chaos && d.carrier.holds() {
+		row("consumers killed", func(p *phase) string {
+			holding := 0
+			for _, lost := range p.losses {
+				if lost.held > 0 {
+					holding++
+				}
+			}
+			return fmt.Sprintf("%d, %d with a slot in hand", len(p.losses), holding)
+		})
+		row("slots back", func(p *phase) string {
+			longest, complete := time.Duration(0), 0
+			for _, lost := range p.losses {
+				if lost.back > 0 {
+					longest = max(longest, lost.back)
+					complete++
+				}
+			}
+			return fmt.Sprintf("%d, longest %v", complete, rounded(longest))
+		})
 	}
 	w.Flush()
 	return text.String()

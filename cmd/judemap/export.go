@@ -6,12 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
 )
 
 func newExportCommand() *cobra.Command {
-	var open func(name string) (*judemap.Segment, error)
+	var open func(name string) (source, error)
 	cmd := &cobra.Command{
 		Use:   "export NAME FILE.npy|FILE.png",
 		Short: "Write a segment's tensor to a file",

@@ -65,9 +65,9 @@ func dieWriting(name string) {
 // sharedMemory is where Linux has the segments.
 const sharedMemory = "/dev/shm"
 
-// exists says whether there is a segment of that name.
+// exists says whether there is a segment or stream of that name.
 func exists(name string) bool {
-	s, err := judemap.Open(name, judemap.WithReadOnly())
+	s, err := openToRead(name)
 	if err == nil {
 		s.Close()
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func newInspectCommand() *cobra.Command {
-	var open func(name string) (*judemap.Segment, error)
+	var open func(name string) (source, error)
 	cmd := &cobra.Command{
 		Use:               "inspect NAME",
 		Short:             "Show a segment's header, field by field, and what numbers its tensor has",
@@ -30,7 +30,7 @@ func newInspectCommand() *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			return inspect(cmd.Context(), cmd.OutOrStdout(), s)
+			return inspect(cmd.Context(), cmd.OutOrStdout(), s.(*judemap.Segment))
 		}),
 	}
 	open = addMaxBytesFlag(cmd)

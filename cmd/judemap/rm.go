@@ -51,8 +51,8 @@ func remove(name string, marked, force bool) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.TryRead(); errors.Is(err, judemap.ErrCorrupt) {
-		return fmt.Errorf("%s is no segment: %w", nameText(name), err)
+	if l := lookAt(s); errors.Is(l.err, judemap.ErrCorrupt) {
+		return fmt.Errorf("%s is no segment: %w", nameText(name), l.err)
 	}
 	if !force {
 		return fmt.Errorf("%s bears no mark of a segment: it may be one of the Node addon, or a file of any other program; "+

@@ -38,7 +38,7 @@ It only reads, and writers don't notice it.`,
 			if length > 0 {
 				defer time.AfterFunc(length, cancel).Stop()
 			}
-			w := watcher{segment: s, display: newDisplay(cmd.OutOrStdout(), cancel), version: s.Version()}
+			w := watcher{source: s, display: newDisplay(cmd.OutOrStdout(), cancel), version: s.Version()}
 			w.run(ctx)
 			return w.display.err
 		}),
@@ -52,7 +52,7 @@ const watchedBytes = 256 << 20
 
 // A watcher looks at the version often, and shows what it knows now and then.
 type watcher struct {
-	segment *judemap.Segment
+	source  source
 	display *display
 
 	version uint64        // when it looked last
@@ -80,7 +80,7 @@ func (w *watcher) run(ctx context.Context) {
 			w.show(ctx)
 			return
 		}
-		if version := w.segment.Version(); version != w.version {
+		if version := w.source.Version(); version != w.version {
 			w.version, w.changed = version, now()
 		}
 		if now()-w.shown >= interval {
@@ -94,13 +94,13 @@ func (w *watcher) show(ctx context.Context) {
 	commits := float64(commitsOf(w.version) - commitsOf(w.shownVersion))
 	w.shown, w.shownVersion = now(), w.version
 
-	l := lookAt(w.segment)
+	l := lookAt(w.source)
 	what := l.shape
 	switch {
 	case l.err == nil:
 		what = l.dtype + " " + l.shape
 		w.tensor, w.bytes = what, l.bytes
-	case errors.Is(l.err, judemap.ErrBusy) && w.segment.Writer() == judemap.WriterDied:
+	case errors.Is(l.err, judemap.ErrBusy) && w.source.Writer() == judemap.WriterDied:
 		what = "the writer died in the middle of a commit; waiting for another"
 	case errors.Is(l.err, judemap.ErrBusy) && w.tensor != "":
 		what = w.tensor
@@ -110,9 +110,9 @@ func (w *watcher) show(ctx context.Context) {
 		age = fmt.Sprintf("%.2f s ago", (now() - w.changed).Seconds())
 	}
 	text := []string{
-		fmt.Sprintf("%s: version %d, %s", nameText(w.segment.Name()), w.version, what),
+		fmt.Sprintf("%s: version %d, %s", nameText(w.source.Name()), w.version, what),
 		fmt.Sprintf("%.0f commits/s, %s; last commit %s; writer %v", commits/since,
-			bandwidth(commits/since*float64(w.bytes)), age, w.segment.Writer()),
+			bandwidth(commits/since*float64(w.bytes)), age, w.source.Writer()),
 	}
 	if !w.display.terminal {
 		w.display.print("%s\n", strings.Join(text, "; "))
@@ -136,7 +136,7 @@ func bandwidth(bytes float64) string {
 // takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no
 // time for a copy.
 func (w *watcher) takePicture(ctx context.Context) {
-	t, err := copyTensor(ctx, w.segment, 50*time.Millisecond)
+	t, err := copyTensor(ctx, w.source, 50*time.Millisecond)
 	if errors.Is(err, errNoTime) {
 		return
 	}
