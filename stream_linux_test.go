@@ -7,9 +7,11 @@ package judemap
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -23,6 +25,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/judemap/judemap/internal/layout"
 	"golang.org/x/sys/unix"
 )
 
@@ -1164,4 +1167,205 @@ func TestStreamLeavesNothing(t *testing.T) {
 		}
 		eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files })
 	})
+}
+
+// Streams whose words can't be true, as vectors: to open them is an error that says what is wrong, or else every call ends
+// with its context, and what it returns lies in a slot; and whoever writes puts the stream right.
+func TestStreamVectors(t *testing.T) {
+	const slots, capacity = 3, 1000
+	page := os.Getpagesize()
+	put32 := func(m []byte, at int, v uint32) { binary.LittleEndian.PutUint32(m[at:], v) }
+	put64 := func(m []byte, at int, v uint64) { binary.LittleEndian.PutUint64(m[at:], v) }
+	slot := func(m []byte, i int) []byte {
+		first, stride := binary.LittleEndian.Uint64(m[layout.StreamFirst:]), binary.LittleEndian.Uint64(m[layout.StreamStride:])
+		return m[int(first)+i*int(stride):]
+	}
+	for _, test := range []struct {
+		name  string
+		says  string // why it is no stream; "" opens
+		spoil func(m []byte) []byte
+	}{
+		{"as it was made", "", func(m []byte) []byte { return m }},
+		{"an empty file", "empty", func([]byte) []byte { return nil }},
+		{"a header alone", "larger than its file", func(m []byte) []byte { return m[:layout.StreamHeaderSize] }},
+		{"half a header", "short", func(m []byte) []byte { return m[:layout.StreamHeaderSize/2] }},
+		{"a page short", "larger than its file", func(m []byte) []byte { return m[:len(m)-page] }},
+		{"magic 0", "segment", func(m []byte) []byte { put32(m, layout.Magic, 0); return m }},
+		{"a segment's magic", "segment", func(m []byte) []byte { put32(m, layout.Magic, layout.MagicValue); return m }},
+		{"another magic", "magic", func(m []byte) []byte { put32(m, layout.Magic, 1234); return m }},
+		{"0 slots", "slots", func(m []byte) []byte { put32(m, layout.StreamSlots, 0); return m }},
+		{"1 slot", "slots", func(m []byte) []byte { put32(m, layout.StreamSlots, 1); return m }},
+		{"257 slots", "slots", func(m []byte) []byte { put32(m, layout.StreamSlots, 257); return m }},
+		{"2^32-1 slots", "slots", func(m []byte) []byte { put32(m, layout.StreamSlots, math.MaxUint32); return m }},
+		{"4 slots", "larger than its file", func(m []byte) []byte { put32(m, layout.StreamSlots, 4); return m }},
+		{"2 slots", "", func(m []byte) []byte { put32(m, layout.StreamSlots, 2); return m }},
+		{"63 readers", "readers", func(m []byte) []byte { put32(m, layout.StreamMostReaders, 63); return m }},
+		{"first in the header", "lie", func(m []byte) []byte { put64(m, layout.StreamFirst, 4096); return m }},
+		{"first between pages", "lie", func(m []byte) []byte { put64(m, layout.StreamFirst, layout.StreamHeaderSize+256); return m }},
+		{"first past the end", "lie", func(m []byte) []byte { put64(m, layout.StreamFirst, 1<<40); return m }},
+		{"first of 2^64-4096", "lie", func(m []byte) []byte { put64(m, layout.StreamFirst, math.MaxUint64-4095); return m }},
+		{"no stride", "larger than its file", func(m []byte) []byte { put64(m, layout.StreamStride, 0); return m }},
+		{"a stride between pages", "lie", func(m []byte) []byte { put64(m, layout.StreamStride, 4096+8); return m }},
+		{"a stride of 2^64-4096", "larger than its file", func(m []byte) []byte { put64(m, layout.StreamStride, math.MaxUint64-4095); return m }},
+		{"a stride of 2^63", "larger than its file", func(m []byte) []byte { put64(m, layout.StreamStride, 1<<63); return m }},
+		{"no capacity", "empty", func(m []byte) []byte { put64(m, layout.Capacity, 0); return m }},
+		{"a capacity past the stride", "larger", func(m []byte) []byte { put64(m, layout.Capacity, 4096-255); return m }},
+		{"a capacity of 2^64-1", "larger than its file", func(m []byte) []byte { put64(m, layout.Capacity, math.MaxUint64); return m }},
+
+		{"an odd sequence", "", func(m []byte) []byte { put64(m, layout.Sequence, 7); return m }},
+		{"a sequence far ahead", "", func(m []byte) []byte { put64(m, layout.Sequence, 1<<40); return m }},
+		{"a sequence behind", "", func(m []byte) []byte { put64(m, layout.Sequence, 2); return m }},
+		{"a table entry past the slots", "", func(m []byte) []byte { put32(m, layout.StreamTable+4, 3); return m }},
+		{"table entries of 2^32-1", "", func(m []byte) []byte {
+			for i := range slots {
+				put32(m, layout.StreamTable+4*i, math.MaxUint32)
+			}
+			return m
+		}},
+		{"a table of one slot", "", func(m []byte) []byte { clear(m[layout.StreamTable:][:4*slots]); return m }},
+		{"all slots odd", "", func(m []byte) []byte {
+			for i := range slots {
+				put64(slot(m, i), 0, binary.LittleEndian.Uint64(slot(m, i))|1)
+			}
+			return m
+		}},
+		{"all slots in the future", "", func(m []byte) []byte {
+			for i := range slots {
+				put64(slot(m, i), 0, 1<<50)
+			}
+			return m
+		}},
+		{"all slots of one frame", "", func(m []byte) []byte {
+			for i := range slots {
+				put64(slot(m, i), 0, 8)
+			}
+			return m
+		}},
+		{"all pins set", "", func(m []byte) []byte {
+			for i := range slots {
+				put64(slot(m, i), layout.Pins, math.MaxUint64)
+			}
+			return m
+		}},
+		{"all places taken", "", func(m []byte) []byte { put64(m, layout.StreamReaders, math.MaxUint64); return m }},
+		{"waiters of 2^32-1", "", func(m []byte) []byte { put32(m, layout.Waiters, math.MaxUint32); return m }},
+		{"rank 9", "", func(m []byte) []byte {
+			for i := range slots {
+				put32(slot(m, i), layout.NDim, 9)
+			}
+			return m
+		}},
+		{"type 99", "", func(m []byte) []byte {
+			for i := range slots {
+				put32(slot(m, i), layout.DType, 99)
+			}
+			return m
+		}},
+		{"lengths past the slot", "", func(m []byte) []byte {
+			for i := range slots {
+				put64(slot(m, i), layout.ByteLength, 1001)
+				put64(slot(m, i), layout.Shape, 1001)
+			}
+			return m
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			policies(t, func(t *testing.T, every bool, opts ...Option) {
+				made := namedStream(t, slots, capacity, opts...)
+				for i := range 4 {
+					if err := made.Fill(context.Background(), []int{10}, Uint8, float64(i)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				path := "/dev/shm/" + made.Name()
+				content, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				name := uniqueName()
+				defer os.Remove("/dev/shm/" + name)
+				broken := test.spoil(slices.Clone(content))
+				if err := os.WriteFile("/dev/shm/"+name, broken, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				for _, opts := range [][]Option{{WithReadOnly()}, nil, {WithSpin(time.Minute)}} {
+					s, err := OpenStream(name, opts...)
+					if test.says != "" || err != nil {
+						if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), test.says) {
+							t.Fatalf("%v, want ErrCorrupt and %q", err, test.says)
+						}
+						continue
+					}
+					checkStrangeStream(t, s, len(broken), s.readOnly)
+					_ = s.CloseWait()
+					if err := os.WriteFile("/dev/shm/"+name, broken, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// And while they are open, seen by who writes: the words change under everybody's hands.
+				if test.says != "" || len(broken) != len(content) {
+					return
+				}
+				r := newTestReader(t, made)
+				copy(streamMemory(made), broken)
+				within(t, "Next", func() { _, _ = r.Next(briefly(t)) })
+				within(t, "ReadCopy", func() { _, _ = made.ReadCopy(briefly(t)) })
+				within(t, "Close", func() { _ = made.Close() })
+			})
+		})
+	}
+}
+
+// checkStrangeStream makes all calls to a stream that is not as anybody would leave it.
+func checkStrangeStream(t *testing.T, s *Stream, size int, readOnly bool) {
+	t.Helper()
+	if s.Slots() < 2 || s.Slots() > MaxSlots || s.ByteCapacity() < 1 || s.Slots()*(DataOffset+s.ByteCapacity()) > size {
+		t.Fatalf("%d slots of %d bytes in %d", s.Slots(), s.ByteCapacity(), size)
+	}
+	whole := func(what string, f Tensor, err error) {
+		if err == nil && len(f.Data()) > s.ByteCapacity() {
+			t.Errorf("%s: %d bytes, and there is room for %d", what, len(f.Data()), s.ByteCapacity())
+		}
+		for _, b := range f.Data() { // all of it can be touched
+			_ = b
+		}
+	}
+	_, _, _ = s.String(), s.LogValue(), s.Readers()
+	shortly := func() context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	within(t, "ReadCopy", func() {
+		f, err := s.ReadCopy(shortly())
+		whole("ReadCopy", f, err)
+	})
+	r, err := s.Reader()
+	if err == nil {
+		within(t, "Next", func() {
+			f, err := r.Next(shortly())
+			whole("Next", f, err)
+		})
+	}
+	if readOnly {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for i := range 2 * s.Slots() {
+		if err := s.Fill(limited, []int{1}, Uint8, float64(i)); err != nil {
+			t.Fatalf("writing: %v", err)
+		}
+		if i == s.Slots() {
+			r = newTestReader(t, s)
+		} else if i > s.Slots() {
+			if f := mustNext(t, r); f.Data()[0] != byte(i) || f.Version() != s.Version() {
+				t.Errorf("after writing: frame %d is %v with %v", i, f, f.Data())
+			}
+		}
+	}
 }
