@@ -1188,7 +1188,7 @@ func TestStreamVectors(t *testing.T) {
 		{"as it was made", "", func(m []byte) []byte { return m }},
 		{"an empty file", "empty", func([]byte) []byte { return nil }},
 		{"a header alone", "larger than its file", func(m []byte) []byte { return m[:layout.StreamHeaderSize] }},
-		{"half a header", "short", func(m []byte) []byte { return m[:layout.StreamHeaderSize/2] }},
+		{"half a header", "lie", func(m []byte) []byte { return m[:layout.StreamHeaderSize/2] }},
 		{"a page short", "larger than its file", func(m []byte) []byte { return m[:len(m)-page] }},
 		{"magic 0", "segment", func(m []byte) []byte { put32(m, layout.Magic, 0); return m }},
 		{"a segment's magic", "segment", func(m []byte) []byte { put32(m, layout.Magic, layout.MagicValue); return m }},
