@@ -123,6 +123,22 @@ bool owed;              /* a reader died, and the writer has not timed out since
 bool died;              /* the last writer died, and nobody took over */
 
 
+/* A slot that the writer may take, in a state in which nobody is on the way to change that. */
+#if PLACES == 1
+#define WANTED_BELOW(n) (place[0] != 0 && place[0] <= (n))
+#else
+#define WANTED_BELOW(n) ((place[0] != 0 && place[0] <= (n)) || (place[1] != 0 && place[1] <= (n)))
+#endif
+#define IS_FREE(s) (pins[s] == 0 && slot[s] != sequence && !WANTED_BELOW(slot[s] / 2))
+#if SLOTS == 2
+#define HAS_SLOT (IS_FREE(0) || IS_FREE(1))
+#elif SLOTS == 3
+#define HAS_SLOT (IS_FREE(0) || IS_FREE(1) || IS_FREE(2))
+#else
+#define HAS_SLOT (IS_FREE(0) || IS_FREE(1) || IS_FREE(2) || IS_FREE(3))
+#endif
+
+
 /* ---- Reader ------------------------------------------------------------------------------------------------------ */
 
 #define SELF (1 << me)          /* this reader */
@@ -299,6 +315,11 @@ retry:
 		cursors[me] ! want;
 #endif
 #endif
+		/* Its caller takes its time, until nothing else can move. A writer sleeps then only if there is no slot. */
+		if
+		:: true
+		:: timeout -> assert(!writer_asleep || !HAS_SLOT)
+		fi;
 		release();
 		goto next;
 
@@ -420,6 +441,8 @@ inline reclaim()
 		i++
 	:: else -> i = 0; break
 	od
+#else
+	skip
 #endif
 }
 
@@ -531,7 +554,8 @@ try:
 #endif
 		:: else -> tried = 0; goto no_slot
 		fi;
-	#ifndef NO_FIRST_LOOK
+		d_step { tried = tried | (1 << s); used = (s >= used -> s + 1 : used) };
+#ifndef NO_FIRST_LOOK
 		if
 		:: pins[s] != 0 -> s = 0; goto try
 		:: pins[s] == 0
