@@ -4,8 +4,8 @@
  * says what is proved, and what is left out.
  *
  * Sizes (-D): SLOTS, PLACES (numbers of readers), READERS (reader i has number i % PLACES, when that is free), CALLS
- * (Next calls of each, at most), WRITERS (one holds the lock at a time), COMMITS (at most, of each), KILLS (readers, at
- * most), DEATHS (writers, at most). EVERY: the policy is every frame, and not newest wins. ABORTS: any commit may be
+ * (Next calls of each, at most), FIRST_CALLS (of the first, if not CALLS), WRITERS (one holds the lock at a time), COMMITS (at most, of each), KILLS (readers, at
+ * most), DEATHS (writers, at most). IDLE: a reader may look at its frame until nothing else can move. EVERY: the policy is every frame, and not newest wins. ABORTS: any commit may be
  * aborted. Every other name under #ifdef is a mutant, or a variant: it takes away the rule that stands there.
  */
 
@@ -34,6 +34,11 @@
 #define DEATHS 0
 #endif
 
+#ifdef FIRST_CALLS
+#define CALLS_OF(reader) (reader == 0 -> FIRST_CALLS : CALLS)
+#else
+#define CALLS_OF(reader) CALLS
+#endif
 #define FRAMES (WRITERS * COMMITS)
 
 
@@ -70,31 +75,6 @@ byte meta[SLOTS];       /* what a frame is: metadata, ... */
 byte data[SLOTS];       /* ... and data. Each commit has a content of its own */
 byte waiters;           /* parked readers */
 
-inline put(word, value)
-{
-	if
-	:: word < SLOTS -> slot[word] = value
-	:: word == SEQUENCE -> sequence = value
-	:: word == WAITS -> writer_waits = value
-	:: word > WAITS -> place[word - PLACE(0)] = value
-	fi
-}
-
-active proctype store_buffers()
-{
-	byte word, value;
-
-end:
-	do
-	:: d_step { stores ? word, value -> put(word, value); word = 0; value = 0 }
-	:: d_step { cursors[0] ? place[0] }
-#if READERS > 1
-	:: d_step { cursors[1] ? place[1 % PLACES] }
-#endif
-	od
-}
-
-
 /* ---- What the kernel keeps ------------------------------------------------------------------------------------- */
 
 #include "common.pml"           /* the readers that are asleep on `sequence`, and the wake */
@@ -114,6 +94,7 @@ bool writer_killed[WRITERS];
 byte living;            /* bit i: reader i runs, between join and the end */
 byte held[SLOTS];       /* bit r: the living reader with number r looks at this slot's frame */
 byte pinned[SLOTS];     /* bit r: the living reader with number r has pinned this slot itself */
+byte placed;            /* bit r: the living reader with number r has a place */
 byte contents;          /* contents given away */
 byte content[FRAMES + 1]; /* of each frame */
 byte seen;              /* bit n: a reader has had frame n */
@@ -122,6 +103,32 @@ byte kills;
 bool owed;              /* a reader died, and the writer has not timed out since */
 bool died;              /* the last writer died, and nobody took over */
 
+
+inline put(word, value)
+{
+	if
+	:: word < SLOTS -> slot[word] = value
+	:: word == SEQUENCE -> sequence = value
+	:: word == WAITS -> writer_waits = value
+	:: word > WAITS ->
+		assert(!(placed & (1 << (word - PLACE(0)))));   /* not a living reader's */
+		place[word - PLACE(0)] = value
+	fi
+}
+
+active proctype store_buffers()
+{
+	byte word, value;
+
+end:
+	do
+	:: d_step { stores ? word, value -> put(word, value); word = 0; value = 0 }
+	:: d_step { cursors[0] ? place[0] }
+#if READERS > 1
+	:: d_step { cursors[1] ? place[1 % PLACES] }
+#endif
+	od
+}
 
 /* A slot that the writer may take, in a state in which nobody is on the way to change that. */
 #if PLACES == 1
@@ -132,10 +139,13 @@ bool died;              /* the last writer died, and nobody took over */
 #define IS_FREE(s) (pins[s] == 0 && slot[s] != sequence && !WANTED_BELOW(slot[s] / 2))
 #if SLOTS == 2
 #define HAS_SLOT (IS_FREE(0) || IS_FREE(1))
+#define HOLDING  (held[0] | held[1])
 #elif SLOTS == 3
 #define HAS_SLOT (IS_FREE(0) || IS_FREE(1) || IS_FREE(2))
+#define HOLDING  (held[0] | held[1] | held[2])
 #else
 #define HAS_SLOT (IS_FREE(0) || IS_FREE(1) || IS_FREE(2) || IS_FREE(3))
+#define HOLDING  (held[0] | held[1] | held[2] | held[3])
 #endif
 
 
@@ -202,11 +212,11 @@ inline join()
 #ifdef JOIN_WEAK
 	cursors[me] ! want;
 #else
-	atomic { FENCE -> place[r] = want };
+	atomic { FENCE -> place[r] = want; placed = placed | BIT };
 #endif
 #ifndef JOIN_ONCE
 	want = sequence / 2 + 1;
-	atomic { FENCE -> place[r] = want };
+	atomic { FENCE -> place[r] = want; placed = placed | BIT };
 #endif
 #else
 	want = sequence / 2 + 1;
@@ -223,7 +233,7 @@ inline leave()
 	atomic { lock[r] = FREE };
 #endif
 #ifdef EVERY
-	cursors[me] ! 0;
+	d_step { nfull(cursors[me]) -> placed = placed & ~BIT; cursors[me] ! 0 };
 #endif
 #ifndef LEAVE_UNLOCKS_FIRST
 	atomic { FENCE -> lock[r] = FREE };     /* a system call, with what was stored before it visible */
@@ -263,8 +273,8 @@ proctype reader(byte me)
 
 next:
 		if
-		:: calls < CALLS -> calls++
-		:: calls == CALLS -> goto leaves
+		:: calls < CALLS_OF(me) -> calls++
+		:: calls == CALLS_OF(me) -> goto leaves
 		fi;
 retry:
 		n = sequence / 2;
@@ -290,11 +300,11 @@ retry:
 		pin();
 		/* The writer marks the slot odd, then looks at the pins. Either it sees this one, or this sees odd. */
 		q = slot[s];
+#ifdef EVERY
+		assert(q == 2 * n);                     /* the cursor has kept the writer away */
+#else
 		if
 		:: FITS(q)
-#ifdef EVERY
-		:: else -> assert(q == 2 * n)           /* the cursor has kept the writer away */
-#else
 		/* The writer was there in between: there is a newer frame, in another slot. Never the newest one's slot is
 		 * written, so each way back to here costs the writer a commit. */
 		:: d_step { else -> assert(sequence > 2 * n) };
@@ -304,8 +314,8 @@ retry:
 			release();
 #endif
 			goto retry
-#endif
 		fi;
+#endif
 		d_step { assert(FITS(q)); hold() };
 #endif
 #ifdef EVERY
@@ -315,11 +325,13 @@ retry:
 		cursors[me] ! want;
 #endif
 #endif
+#ifdef IDLE
 		/* Its caller takes its time, until nothing else can move. A writer sleeps then only if there is no slot. */
 		if
 		:: true
-		:: timeout -> assert(!writer_asleep || !HAS_SLOT)
+		:: true -> timeout -> assert(!writer_asleep || !HAS_SLOT)
 		fi;
+#endif
 		release();
 		goto next;
 
@@ -358,6 +370,7 @@ leaves:
 			if
 			:: lock[r] == me + 1 ->
 				lock[r] = FREE;
+				placed = placed & ~BIT;
 				n = 0;
 				do
 				:: n < SLOTS -> held[n] = held[n] & ~BIT; pinned[n] = pinned[n] & ~BIT; n++
@@ -638,13 +651,13 @@ no_slot:
 		:: atomic { !released -> writer_asleep = true }
 		:: released -> goto awake
 		fi;
-		if
-		:: !writer_asleep
+		do
+		:: !writer_asleep -> break
 		/* Its time-out, which is there for dead readers: one look after the last death must be enough. */
 		:: atomic { owed -> owed = false; writer_asleep = false }
-		/* Nothing else can move, so this writer sleeps for ever. */
-		:: timeout -> assert(writer_asleep == false); goto close
-		fi;
+		/* Nothing else can move, so this writer sleeps for ever. It may while a reader takes its time, who says so. */
+		:: timeout -> assert(HOLDING)
+		od;
 awake:
 		announced = false;
 		stores ! WAITS, false;
@@ -687,8 +700,7 @@ active proctype sigkill()
 		deaths < DEATHS && writer_lock != FREE && !writer_killed[writer_lock - 1] ->
 		writer_killed[writer_lock - 1] = true; deaths++
 	   }
-	:: deaths == DEATHS && kills == KILLS -> break
-	:: timeout -> break
+	:: break
 	od
 }
 
