@@ -4,9 +4,10 @@
  * says what is proved, and what is left out.
  *
  * Sizes (-D): SLOTS, PLACES (numbers of readers), READERS (reader i has number i % PLACES, when that is free), CALLS
- * (Next calls of each, at most), FIRST_CALLS (of the first, if not CALLS), WRITERS (one holds the lock at a time), COMMITS (at most, of each), KILLS (readers, at
- * most), DEATHS (writers, at most). IDLE: a reader may look at its frame until nothing else can move. EVERY: the policy is every frame, and not newest wins. ABORTS: any commit may be
- * aborted. Every other name under #ifdef is a mutant, or a variant: it takes away the rule that stands there.
+ * (Next calls of each, at most), FIRST_CALLS (those of reader 0, if not CALLS), WRITERS (one holds the lock at a time),
+ * COMMITS (at most, of each), KILLS (readers, at most), DEATHS (writers, at most). EVERY: the policy is every frame, and
+ * not newest wins. ABORTS: any commit may be aborted. IDLE: a reader may look at its frame until nothing else can move.
+ * Every other name under #ifdef is a mutant, or a variant: it takes away the rule that stands there.
  */
 
 #ifndef SLOTS
