@@ -362,6 +362,7 @@ jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, s
 jm_status StreamProtocol::announce_writer(std::uint32_t* seen) noexcept {
   if (closed()) return JM_ERR_CLOSED;
   if (inherited()) return JM_ERR_FORKED;
+  if (!writable_) return JM_ERR_READ_ONLY;
   *seen = head().released.load(std::memory_order_seq_cst);
   head().writer_waits.store(1, std::memory_order_seq_cst);
   wanted_ = oldest_wanted();
@@ -379,6 +380,7 @@ jm_status StreamProtocol::park_writer(std::uint32_t seen, std::int64_t timeout) 
 }
 
 void StreamProtocol::wake_writer() noexcept {
+  if (!writable_) return;  // no writer of this handle waits
   head().released.fetch_add(1, std::memory_order_seq_cst);
   wait::wake_all(&head().released, shared_);
 }
