@@ -315,6 +315,15 @@ func (c core) free() {
 func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
 
+// bytes returns how many bytes there are, from the first header to the end of the last tensor's room.
+func (c core) bytes() int {
+	if c.stream == nil {
+		return DataOffset + c.capacity()
+	}
+	last := uintptr(unsafe.Pointer(c.slot(c.slots()-1))) - uintptr(unsafe.Pointer(c.header))
+	return int(last) + DataOffset + c.capacity()
+}
+
 func (c core) setPoll(d time.Duration) { C.jm_mapping_set_poll(c.common(), C.int64_t(d)) }
 func (c core) setThreads(n int)        { C.jm_mapping_set_threads(c.common(), C.unsigned(n)) }
 func (c core) stats() (commits, wakes uint64) {

@@ -39,7 +39,7 @@ type Stream struct {
 	joining sync.Mutex
 	places  map[*place]struct{}
 
-	alarm atomic.Pointer[alarm] // of a writer that waits, kept for the next
+	alarms *alarmKeeper // of writers that wait
 }
 
 // NewStream makes a stream of slots slots, from 2 to [MaxSlots], each with room for capacity bytes of tensor, in memory of
@@ -164,9 +164,11 @@ func OpenOrCreateStream(name string, slots, capacity int, opts ...Option) (*Stre
 }
 
 func newStreamOf(c core, name string, shared bool, o *options) *Stream {
-	s := &Stream{slots: c.slots(), every: c.everyFrame(), slot0: c.slot(0), places: make(map[*place]struct{})}
+	s := &Stream{slots: c.slots(), every: c.everyFrame(), slot0: c.slot(0), places: make(map[*place]struct{}),
+		alarms: new(alarmKeeper)}
 	s.step = uintptr(unsafe.Pointer(c.slot(1))) - uintptr(unsafe.Pointer(s.slot0))
 	s.init(c, name, shared, o)
+	runtime.AddCleanup(s, (*alarmKeeper).end, s.alarms)
 	return s
 }
 
@@ -325,15 +327,9 @@ func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 		return nil
 	}
 	defer threadsParked.Add(-1)
-	a := s.alarm.Swap(nil)
-	if a == nil {
-		a = new(alarm)
-	}
+	a := s.alarms.take()
 	a.set(ctx, s.mapping.core, core.wakeWriter)
-	defer func() {
-		a.off()
-		s.alarm.Store(a)
-	}()
+	defer s.alarms.keep(a)
 	if ctx.Err() == nil && s.open.Load() {
 		_ = s.mapping.core.parkWriter(seen)
 	}
@@ -384,7 +380,8 @@ type Reader struct {
 	place   *place
 	current Tensor // what the next Next gives back; guarded by place.mu
 	slots   []slot
-	alarm   alarm
+	alarms  *alarmKeeper
+	parks   atomic.Bool // a goroutine is about to park, or parked
 	closed  atomic.Bool
 	seen    uint64 // of a reader without a place: the version last read
 	missed  atomic.Uint64
@@ -396,6 +393,8 @@ type place struct {
 	held *[MaxSlots]uint64 // the core's: the version held in each slot
 	mu   sync.Mutex        // between take, release and leave; taken after the stream's joining
 	left bool              // guarded by mu
+
+	alarms alarmKeeper
 }
 
 // A slot is how a Reader holds one slot of its stream.
@@ -406,7 +405,11 @@ type slot struct {
 }
 
 // holds says whether the reader holds the frame of this version.
-func (l *slot) holds(version uint64) bool { return load64(&l.reader.place.held[l.index]) == version }
+func (l *slot) holds(version uint64) bool {
+	held := load64(&l.reader.place.held[l.index]) == version
+	runtime.KeepAlive(l.reader) // whose place is the core's memory
+	return held
+}
 
 // Reader makes a reader of s, which sees what is committed from now on.
 //
@@ -423,7 +426,9 @@ func (s *Stream) Reader() (*Reader, error) {
 			return nil, fmt.Errorf("%w: a process that opened a stream read-only can't make its writer wait, and every frame "+
 				"counts in this one", ErrUnsupported)
 		}
-		return &Reader{stream: s, seen: s.sequence()}, nil
+		r := &Reader{stream: s, seen: s.sequence(), alarms: new(alarmKeeper)}
+		runtime.AddCleanup(r, (*alarmKeeper).end, r.alarms)
+		return r, nil
 	}
 	s.joining.Lock()
 	defer s.joining.Unlock()
@@ -436,7 +441,7 @@ func (s *Stream) Reader() (*Reader, error) {
 	}
 	p := &place{core: c, held: c.held()}
 	s.places[p] = struct{}{}
-	r := &Reader{stream: s, place: p, slots: make([]slot, s.slots)}
+	r := &Reader{stream: s, place: p, slots: make([]slot, s.slots), alarms: &p.alarms}
 	for i := range r.slots {
 		l := &r.slots[i]
 		l.reader, l.index = r, i
@@ -460,18 +465,25 @@ func (s *Stream) leave(p *place) {
 	if !p.left {
 		p.left = true
 		p.core.leave()
+		p.alarms.end()
 	}
 }
 
 // Close gives back all that r holds, and its place: views of its frames are no longer whole. [Reader.Next] then gives
 // [ErrClosed]. Closing again does nothing. The error is always nil.
 func (r *Reader) Close() error {
-	if r.closed.Swap(true) || r.place == nil {
+	if r.closed.Swap(true) || r.stream == nil {
 		return nil
 	}
-	r.stream.leave(r.place)
-	r.stream.waiters.wake() // one that waits in Next
-	r.stream.mapping.core.wake()
+	if r.place != nil {
+		r.stream.leave(r.place)
+	}
+	r.alarms.end()
+	for r.stream.waiters.wake(); r.parks.Load(); { // one that waits in Next; again and again, as it may be about to park
+		r.stream.mapping.core.wake()
+		r.stream.waiters.wake()
+		time.Sleep(50 * time.Microsecond)
+	}
 	runtime.KeepAlive(r)
 	return nil
 }
@@ -579,8 +591,12 @@ func (r *Reader) park(ctx context.Context, seen uint64) error {
 	if s.spins(ctx, seen, &r.closed) {
 		return nil
 	}
+	r.parks.Store(true) // before the looks at closed
+	defer r.parks.Store(false)
 	if !s.attached.Load() && s.lead() {
-		return s.parkLeader(ctx, seen, &r.alarm, &r.closed)
+		a := r.alarms.take()
+		defer r.alarms.keep(a)
+		return s.parkLeader(ctx, seen, a, &r.closed)
 	}
 	return s.parkMember(ctx, seen, -1, &r.closed)
 }
@@ -589,7 +605,7 @@ func (r *Reader) park(ctx context.Context, seen uint64) error {
 func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 	s := r.stream
 	var buf []byte
-	for {
+	for attempts := 1; ; attempts++ {
 		if err := ctx.Err(); err != nil {
 			return Tensor{}, err
 		}
@@ -603,9 +619,9 @@ func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 			r.seen = t.version
 			return t, nil
 		case ErrBusy:
-			runtime.Gosched()
+			pause(attempts)
 		case ErrEmpty:
-			if err := s.park(ctx, t.version, -1); err != nil {
+			if err := r.park(ctx, t.version); err != nil {
 				return Tensor{}, err
 			}
 		default:
@@ -622,7 +638,7 @@ func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 // says; [ErrClosed]; [ErrCorrupt].
 func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
 	var buf []byte
-	for {
+	for attempts := 1; ; attempts++ {
 		if err := ctx.Err(); err != nil {
 			return Tensor{}, err
 		}
@@ -633,6 +649,16 @@ func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
 		if err != ErrBusy {
 			return Tensor{}, err
 		}
+		pause(attempts)
+	}
+}
+
+// pause goes between two attempts at a copy. What is busy for long may be so for ever, by somebody's doing who does not keep
+// to the protocol: that must not take a processor.
+func pause(attempts int) {
+	if attempts%busyAttempts == 0 {
+		time.Sleep(50 * time.Microsecond)
+	} else {
 		runtime.Gosched()
 	}
 }
@@ -779,6 +805,7 @@ func (s *Stream) Close() error {
 		for _, p := range places {
 			s.leave(p)
 		}
+		s.alarms.end()
 		s.mapping.core.wakeWriter()
 	})
 	return nil
