@@ -47,7 +47,6 @@ package judemap
 #cgo noescape go_take
 #cgo nocallback go_take
 #cgo nocallback go_release
-#cgo nocallback go_let_go
 #include <stdlib.h>
 #include "judemap/judemap.h"
 
@@ -126,7 +125,6 @@ static void go_release(uintptr_t reader, uint64_t version, uintptr_t data) {
   const jm_tensor frame = frame_of(version, data);
   jm_reader_protocol_release(reader_of(reader), &frame);
 }
-static void go_let_go(uintptr_t reader) { jm_reader_protocol_let_go(reader_of(reader)); }
 */
 import "C"
 
@@ -672,7 +670,6 @@ func (r readerCore) release(version uint64, data unsafe.Pointer) {
 	C.go_release(r.handle, C.uint64_t(version), C.uintptr_t(uintptr(data)))
 }
 
-func (r readerCore) letGo()         { C.go_let_go(r.handle) }
 func (r readerCore) leave()         { C.jm_reader_protocol_leave(r.reader) }
 func (r readerCore) free()          { C.jm_reader_protocol_free(r.reader) }
 func (r readerCore) missed() uint64 { return uint64(C.jm_reader_missed(r.reader)) }

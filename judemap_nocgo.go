@@ -83,7 +83,6 @@ type readerCore struct{}
 
 func (readerCore) take(uint64, unsafe.Pointer, *Tensor) error { return errNoCgo }
 func (readerCore) release(uint64, unsafe.Pointer)             {}
-func (readerCore) letGo()                                     {}
 func (readerCore) leave()                                     {}
 func (readerCore) free()                                      {}
 func (readerCore) missed() uint64                             { return 0 }

@@ -203,8 +203,13 @@ var (
 // Errors: those of [Segment.Write], and ctx.Err(), wrapped in an error that says which readers the writer waits for. After
 // an error no frame was committed.
 func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
+	return s.untilSlot(ctx, func() error { return s.tryWrite(shape, dtype, data) })
+}
+
+// untilSlot makes attempts until there is a slot for one.
+func (s *Stream) untilSlot(ctx context.Context, attempt func() error) error {
 	for begun := (time.Time{}); ; {
-		if err := s.tryWrite(shape, dtype, data); err != errNoSlot {
+		if err := attempt(); err != errNoSlot {
 			return err
 		}
 		if err := s.awaitSlot(ctx, &begun); err != nil {
@@ -263,14 +268,7 @@ func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []
 // If fill fails or panics, the error or panic reaches the caller, and no frame was committed. Other errors are those of
 // [Stream.Write].
 func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryUpdate(shape, dtype, fill); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryUpdate(shape, dtype, fill) })
 }
 
 func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) error {
@@ -301,14 +299,7 @@ func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) erro
 // Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
 // [Stream.Write].
 func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryFill(shape, dtype, value); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryFill(shape, dtype, value) })
 }
 
 // awaitSlot waits until a slot may be free: spins, for as long as WithSpin says since begun, and then parks.
@@ -503,7 +494,10 @@ func (r *Reader) Missed() uint64 {
 // Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
 // [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
 func (r *Reader) Next(ctx context.Context) (t Tensor, err error) {
-	if r.place == nil {
+	switch {
+	case r.stream == nil: // the zero Reader
+		return Tensor{}, ErrClosed
+	case r.place == nil:
 		return r.nextCopy(ctx)
 	}
 	err = r.next(ctx, &t)
@@ -528,9 +522,8 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		case err == ErrBusy && attempts < busyAttempts:
 			continue
 		case err == ErrBusy:
-			// Whoever is busy for so long does not keep to the protocol, or has no processor.
+			// Whoever is busy for so long has a writer that does not keep to the protocol, or no processor.
 			s.counters.retries.Add(1)
-			r.letGo()
 			attempts = 0
 			time.Sleep(50 * time.Microsecond)
 			if err := ctx.Err(); err != nil {
@@ -578,15 +571,6 @@ func (r *Reader) giveBack() {
 		r.place.core.release(r.current.version, r.current.data)
 	}
 	r.current.version = 0
-}
-
-// letGo gives back the pin of a commit that does not end.
-func (r *Reader) letGo() {
-	r.place.mu.Lock()
-	defer r.place.mu.Unlock()
-	if !r.place.left {
-		r.place.core.letGo()
-	}
 }
 
 // park parks until the version is no longer seen.

@@ -463,10 +463,6 @@ jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm
   return protocol.take(&reader->place(), out);
 }
 
-void jm_reader_protocol_let_go(jm_reader* reader) {
-  if (reader != nullptr) reader->stream()->protocol().let_go(&reader->place());
-}
-
 void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame) {
   if (reader != nullptr && frame != nullptr) reader->stream()->protocol().release(&reader->place(), *frame);
 }

@@ -169,9 +169,13 @@ void StreamProtocol::recover() noexcept {
     const std::uint64_t sequence = slot.sequence.load(std::memory_order_acquire);
     frames_[i] = sequence / 2;
     if ((sequence & 1) != 0 || frames_[i] > frame_ + 1) {
-      slot.sequence.store(1, std::memory_order_relaxed);
-      std::atomic_thread_fence(std::memory_order_release);
-      store_metadata(slot, Metadata{});
+      // Whoever has pinned it may have had it before the writer made it odd, and died without a look at the pins: then
+      // the metadata is a frame's that is held.
+      if (pins(i).load(std::memory_order_seq_cst) == 0) {
+        slot.sequence.store(1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+        store_metadata(slot, Metadata{});
+      }
       slot.sequence.store(0, std::memory_order_release);
       frames_[i] = 0;
     } else if (frames_[i] == frame_ + 1) {
@@ -424,10 +428,10 @@ jm_status StreamProtocol::join(Reader* reader) noexcept {
   reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;
   place.cursor.store(reader->seen_ + 1, std::memory_order_seq_cst);
   reader->number_ = number;
-  reader->pinned_ = -1;
   reader->joined_ = true;
   reader->next_ = readers_;
   readers_ = reader;
+  given_back();  // what a dead one held
   return JM_OK;
 }
 
@@ -476,39 +480,25 @@ jm_status StreamProtocol::take(Reader* reader, jm_tensor* out) noexcept {
   return every_frame_ ? take_next(reader, out) : take_newest(reader, out);
 }
 
-// The slot of the newest frame. If the writer is in it by the time that it is pinned, the pin stays, and the frame that
-// is then committed there is newer; nothing more is written to it. A slot's frames only grow, so whatever is found
-// there was the newest at some time since this began.
+// The slot of the newest frame, or what is there by the time that it is pinned: a slot's frames only grow, so that any
+// that is not older than the newest was the newest at some time since this began. If the writer is in the slot, the
+// newest is in another by now.
 jm_status StreamProtocol::take_newest(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   out->version = 2 * newest;
-  if (newest <= reader->seen_ && reader->pinned_ < 0) return JM_ERR_EMPTY;
-  const std::uint32_t entry = head().table[newest % slots_].load(std::memory_order_relaxed);
-  if (reader->pinned_ < 0) {
-    if (entry >= slots_) return JM_ERR_CORRUPT;
-    if (reader->held_[entry].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
-    pins(entry).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
-    reader->pinned_ = static_cast<int>(entry);
-  }
-  const auto index = static_cast<std::uint32_t>(reader->pinned_);
+  if (newest <= reader->seen_) return JM_ERR_EMPTY;
+  const std::uint32_t index = head().table[newest % slots_].load(std::memory_order_relaxed);
+  if (index >= slots_) return JM_ERR_CORRUPT;
+  if (reader->held_[index].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
+  pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
   // Sequentially consistent, after the pin: see mark(). Acquire: pairs with commit().
   const std::uint64_t sequence = slot(index)->sequence.load(std::memory_order_seq_cst);
-  const std::uint64_t frame = sequence / 2;
-  if ((sequence & 1) != 0) {
-    if (entry != index) let_go(reader);  // the newest is elsewhere by now
-    return JM_ERR_BUSY;
+  jm_status status = JM_ERR_BUSY;
+  if ((sequence & 1) == 0 && sequence >= 2 * newest) {
+    // A writer is one frame ahead of its header at most.
+    status = sequence / 2 > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, sequence / 2, out);
   }
-  if (frame <= reader->seen_) {
-    let_go(reader);
-    return JM_ERR_BUSY;
-  }
-  // A writer is one frame ahead of its header at most.
-  const jm_status status = frame > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, frame, out);
-  if (status == JM_OK) {
-    reader->pinned_ = -1;
-  } else {
-    let_go(reader);
-  }
+  if (status != JM_OK) unpin(reader, index);
   return status;
 }
 
@@ -532,12 +522,6 @@ jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
   head().places[reader->number_].cursor.store(newest + 1, std::memory_order_seq_cst);
   given_back();
   return JM_ERR_CORRUPT;
-}
-
-void StreamProtocol::let_go(Reader* reader) noexcept {
-  if (reader->pinned_ < 0) return;
-  const auto index = static_cast<std::uint32_t>(std::exchange(reader->pinned_, -1));
-  if (!inherited() && !closed()) unpin(reader, index);
 }
 
 std::uint32_t StreamProtocol::slot_of(const void* data) const noexcept {

@@ -480,7 +480,6 @@ void jm_stream_protocol_close(jm_stream* stream);
 jm_status jm_reader_protocol_join(jm_stream* stream, jm_reader** out);
 /* Gives back `before`, if it isn't NULL, first. */
 jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm_tensor* out);
-void jm_reader_protocol_let_go(jm_reader* reader);
 void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame);
 /* Gives the place back. jm_reader_protocol_free then frees it. */
 void jm_reader_protocol_leave(jm_reader* reader);
