@@ -299,9 +299,9 @@ func (f *demoFlags) through() string {
 	case f.segment:
 		return "a segment"
 	case f.everyFrame:
-		return fmt.Sprintf("a stream of %d slots, and every one counts", f.slots())
+		return fmt.Sprintf("a stream of %d slots, in which every frame counts", f.slots())
 	}
-	return fmt.Sprintf("a stream of %d slots, the newest first", f.slots())
+	return fmt.Sprintf("a stream of %d slots, in which the newest wins", f.slots())
 }
 
 func (f *demoFlags) whatConsumersDo() string {

@@ -54,8 +54,8 @@ func TestDemo(t *testing.T) {
 		says   string
 	}{
 		{"demo --time 1s", 2, "Each is a process"},
-		{"demo --time 600ms --consumers 3 --fps 100 --work 1ms", 1, "to 3 consumers.\nThey go through a stream of 5 slots, the newest first. Consumers work on each for 1ms."},
-		{"demo --time 1s --every-frame", 2, "and every one counts"},
+		{"demo --time 600ms --consumers 3 --fps 100 --work 1ms", 1, "to 3 consumers.\nThey go through a stream of 5 slots, in which the newest wins. Consumers work on each for 1ms."},
+		{"demo --time 1s --every-frame", 2, "in which every frame counts"},
 		{"demo --time 600ms --segment", 2, "through a segment. Consumers go over each once."},
 		{"demo --time 600ms --goroutines", 2, "Each is a goroutine"},
 		{"demo --time 600ms --goroutines --every-frame", 2, "Each is a goroutine"},
