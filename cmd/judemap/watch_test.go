@@ -15,6 +15,7 @@ import (
 
 // watch counts commits, and ends with status 0 at an interrupt.
 func TestWatch(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	name := segmentName(t)
 	s, err := judemap.Create(name, 64)
 	if err != nil {
@@ -50,6 +51,7 @@ func TestWatch(t *testing.T) {
 
 // watch shows a stream, and is no reader of it: where every frame counts, the writer does not wait for it.
 func TestWatchStream(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	name := segmentName(t)
 	s, err := judemap.CreateStream(name, 4, 64, judemap.WithEveryFrame())
 	if err != nil {
