@@ -86,7 +86,7 @@ func TestWatchStream(t *testing.T) {
 		t.Error(err)
 	}
 	if !regexp.MustCompile(name + `: version \d+, int16 \[2 3\]; [1-9]\d* commits/s, \d\.\d kB/s; last commit 0\.\d\d s ago; ` +
-		`writer other; stream, policy: every frame; 1 readers hold 1 of 4 slots\n`).MatchString(out.String()) {
+		`writer other; stream, policy every frame; readers 1, dead 0; slots held 1 of 4\n`).MatchString(out.String()) {
 		t.Errorf("watch printed\n%s", &out)
 	}
 }
