@@ -128,10 +128,11 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoChaos(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	segmentName(t)
 	for _, flags := range []string{"", "--every-frame", "--segment"} {
 		t.Run(flags, func(t *testing.T) {
-			t.Parallel() // it waits for most of the time
+			t.Parallel()
 			out := mustRun(t, append([]string{"demo", "--chaos", "--time", "4s", "--work", "2ms"}, strings.Fields(flags)...)...)
 			killed, noticed := numbers(t, out, "producers killed"), numbers(t, out, "noticed by all")
 			resumed := numbers(t, out, "next frame to all")

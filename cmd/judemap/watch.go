@@ -135,11 +135,8 @@ func streamText(s *judemap.Stream) string {
 			dead++
 		}
 	}
-	text := fmt.Sprintf("stream, policy: %s; %d readers hold %d of %d slots", policyOf(s), len(readers), held, s.Slots())
-	if dead > 0 {
-		text += fmt.Sprintf("; %d of them died", dead)
-	}
-	return text
+	return fmt.Sprintf("stream, policy %s; readers %d, dead %d; slots held %d of %d", policyOf(s), len(readers), dead, held,
+		s.Slots())
 }
 
 // bandwidth returns bytes a second as text.

@@ -15,6 +15,7 @@ import (
 
 // watch counts commits, and ends with status 0 at an interrupt.
 func TestWatch(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	name := segmentName(t)
 	s, err := judemap.Create(name, 64)
 	if err != nil {
@@ -50,6 +51,7 @@ func TestWatch(t *testing.T) {
 
 // watch shows a stream, and is no reader of it: where every frame counts, the writer does not wait for it.
 func TestWatchStream(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	name := segmentName(t)
 	s, err := judemap.CreateStream(name, 4, 64, judemap.WithEveryFrame())
 	if err != nil {
@@ -84,7 +86,7 @@ func TestWatchStream(t *testing.T) {
 		t.Error(err)
 	}
 	if !regexp.MustCompile(name + `: version \d+, int16 \[2 3\]; [1-9]\d* commits/s, \d\.\d kB/s; last commit 0\.\d\d s ago; ` +
-		`writer other; stream, policy: every frame; 1 readers hold 1 of 4 slots\n`).MatchString(out.String()) {
+		`writer other; stream, policy every frame; readers 1, dead 0; slots held 1 of 4\n`).MatchString(out.String()) {
 		t.Errorf("watch printed\n%s", &out)
 	}
 }
