@@ -205,10 +205,12 @@ std::uint64_t StreamProtocol::oldest_wanted() const noexcept {
   std::uint64_t oldest = frame_ + 1;
   // Sequentially consistent, after the commit's store to sequence: see join().
   each_bit(head().readers.load(std::memory_order_seq_cst), [&](unsigned number) {
-    // Acquire: pairs with take_next(), where the pin comes before it.
-    const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_acquire);
-    // A living reader is at most `slots` behind: what is not is no reader's doing, and holds nobody up.
-    if (cursor < oldest && cursor + slots_ > frame_) oldest = cursor;
+    // Acquire: pairs with hold(), where the pin comes before it. Sequentially consistent: after announce_writer()'s
+    // store to writer_waits.
+    const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_seq_cst);
+    // 0: it joins. Else a living reader is at most `slots` behind: what is not is no reader's doing, and holds up
+    // nobody.
+    if (cursor < oldest && (cursor == 0 || cursor + slots_ > frame_)) oldest = cursor;
   });
   return oldest;
 }
@@ -371,6 +373,7 @@ jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, s
 jm_status StreamProtocol::announce_writer(std::uint32_t* seen) noexcept {
   if (closed()) return JM_ERR_CLOSED;
   if (inherited()) return JM_ERR_FORKED;
+  if (!writable_) return JM_ERR_READ_ONLY;
   *seen = head().released.load(std::memory_order_seq_cst);
   head().writer_waits.store(1, std::memory_order_seq_cst);
   wanted_ = oldest_wanted();
@@ -430,7 +433,8 @@ jm_status StreamProtocol::join(Reader* reader) noexcept {
   own_ |= bit_of(number);
   jm_place& place = head().places[number];
   place.process.store(fork::process(), std::memory_order_relaxed);
-  place.cursor.store(version() / 2 + 1, std::memory_order_seq_cst);
+  // It wants all, until it knows where it begins: a number would be out of date if commits came in between.
+  place.cursor.store(0, std::memory_order_seq_cst);
   head().readers.fetch_or(bit_of(number), std::memory_order_seq_cst);
   // Frames that were committed by a writer who had not seen the place may be gone already. All that come after this
   // load are by one who looks at the places, and sees this one, before it takes their slots.
@@ -440,7 +444,7 @@ jm_status StreamProtocol::join(Reader* reader) noexcept {
   reader->joined_ = true;
   reader->next_ = readers_;
   readers_ = reader;
-  given_back();  // what a dead one held
+  given_back();  // what a dead one held, and what a writer left to this one while it joined
   return JM_OK;
 }
 
@@ -516,7 +520,15 @@ jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   const std::uint64_t frame = reader->seen_ + 1;
   out->version = 2 * newest;
-  if (newest < frame) return JM_ERR_EMPTY;
+  if (newest < frame) {
+    // A cursor that others have changed would hold up the writer, which this reader waits for.
+    std::atomic<std::uint64_t>& cursor = head().places[reader->number_].cursor;
+    if (cursor.load(std::memory_order_relaxed) != frame) {
+      cursor.store(frame, std::memory_order_seq_cst);
+      given_back();
+    }
+    return JM_ERR_EMPTY;
+  }
   const std::uint32_t index = head().table[frame % slots_].load(std::memory_order_relaxed);
   if (newest - frame < slots_ && index < slots_ && reader->held_[index].load(std::memory_order_relaxed) == 0) {
     pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -49,6 +51,14 @@ func kindOf(s source) string {
 	return "segment"
 }
 
+// policyOf says in a word which frames the readers of a stream get.
+func policyOf(s *judemap.Stream) string {
+	if s.EveryFrame() {
+		return "every frame"
+	}
+	return "newest"
+}
+
 // copyTensor returns a copy of a segment's tensor, or of a stream's newest frame. It tries for as long as limit, because a
 // writer of another process may commit without a pause, or take its time over a commit.
 func copyTensor(ctx context.Context, s source, limit time.Duration) (judemap.Tensor, error) {
@@ -85,6 +95,21 @@ func openToRead(name string, options ...judemap.Option) (source, error) {
 	return openSource(name, append(options, judemap.WithReadOnly())...)
 }
 
+// printJSON prints a value as JSON, indented.
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+const jsonFlag = "json"
+
+// addJSONFlag gives a command the flag for JSON in place of text.
+func addJSONFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool(jsonFlag, false, "print JSON, for programs")
+}
+
 const maxBytesFlag = "max-bytes"
 
 // addMaxBytesFlag gives a command that copies a tensor the flag for the most bytes that this may take. The function that
@@ -108,6 +133,7 @@ func addMaxBytesFlag(cmd *cobra.Command) (open func(name string) (source, error)
 type look struct {
 	dtype string // or "-"
 	shape string // or why there is none
+	dims  []int  // the shape, if there is one
 	bytes int
 	err   error
 }
@@ -131,7 +157,7 @@ func lookAtStream(s *judemap.Stream) look {
 			case "shape":
 				shape, _ := attr.Value.Any().([]int)
 				dtype, _ := judemap.ParseDType(l.dtype)
-				l.shape, l.bytes, l.err = fmt.Sprint(shape), dtype.Size(), nil
+				l.shape, l.dims, l.bytes, l.err = fmt.Sprint(shape), shape, dtype.Size(), nil
 				for _, n := range shape {
 					l.bytes *= n
 				}
@@ -154,7 +180,7 @@ func lookAtSegment(s *judemap.Segment) look {
 	l := look{dtype: "-", err: err}
 	switch {
 	case err == nil:
-		l.dtype, l.shape, l.bytes = t.DType().String(), fmt.Sprint(t.Shape()), len(t.Data())
+		l.dtype, l.shape, l.dims, l.bytes = t.DType().String(), fmt.Sprint(t.Shape()), t.Shape(), len(t.Data())
 	case errors.Is(err, judemap.ErrEmpty):
 		l.shape = "empty"
 	case errors.Is(err, judemap.ErrCorrupt):
@@ -169,7 +195,7 @@ func lookAtSegment(s *judemap.Segment) look {
 	return l
 }
 
-// nameText returns a segment's name as it is, or quoted if that could do something to a terminal or a table.
+// nameText returns a name as it is, or quoted if that could do something to a terminal or a table.
 func nameText(name string) string {
 	quoted := strconv.Quote(name)
 	if quoted != `"`+name+`"` || strings.Contains(name, " ") {

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"image/png"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/judemap/judemap"
@@ -22,8 +19,6 @@ const (
 	streamFPS   = 60   // a camera's pace, which consumers that work keep up with
 	segmentFPS  = 1000 // at this one parked consumers show how fast they wake: most of the time they are
 	defaultWork = 10 * time.Millisecond
-
-	catchFor = 20 * time.Millisecond // how long the demo tries to catch a worker at what is the worst moment to be killed
 )
 
 type demoFlags struct {
@@ -162,22 +157,6 @@ type phase struct {
 	losses    []*loss
 }
 
-// A death is the end of one producer at the demo's hands, on the demo's clock.
-type death struct {
-	at        time.Duration
-	midCommit bool
-	noticed   map[*worker]time.Duration // how long after it each consumer knew
-	resumed   map[*worker]time.Duration // and had a frame of the next producer
-	settled   bool                      // consumers had the time to
-}
-
-// A loss is the end of one consumer at the demo's hands.
-type loss struct {
-	held    int           // slots that it had in hand
-	back    time.Duration // how long after it others had the use of them; 0: they did not
-	settled bool          // they had the time to come back
-}
-
 func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -299,9 +278,9 @@ func (f *demoFlags) through() string {
 	case f.segment:
 		return "a segment"
 	case f.everyFrame:
-		return fmt.Sprintf("a stream of %d slots, and every one counts", f.slots())
+		return fmt.Sprintf("a stream of %d slots, in which every frame counts", f.slots())
 	}
-	return fmt.Sprintf("a stream of %d slots, the newest first", f.slots())
+	return fmt.Sprintf("a stream of %d slots, in which the newest wins", f.slots())
 }
 
 func (f *demoFlags) whatConsumersDo() string {
@@ -387,110 +366,6 @@ func (d *demo) startProducer(ctx context.Context, p *phase, crew *crew) error {
 	return d.until(ctx, 10*time.Second, func() bool { return crew.producer.ready })
 }
 
-// replaceProducer kills the producer, starts another, and waits until every consumer has a frame of that.
-func (d *demo) replaceProducer(ctx context.Context, p *phase, crew *crew) error {
-	if err := d.killProducer(ctx, p, crew); err != nil {
-		return err
-	}
-	if err := d.startProducer(ctx, p, crew); err != nil {
-		return err
-	}
-	last := p.deaths[len(p.deaths)-1]
-	if err := d.until(ctx, 2*time.Second, func() bool { return len(last.resumed) == len(crew.consumers) }); err != nil {
-		return err
-	}
-	last.settled = true
-	return nil
-}
-
-// replaceConsumer kills a consumer, starts another, and waits until the slots that the first had in hand are of use again.
-func (d *demo) replaceConsumer(ctx context.Context, p *phase, crew *crew) error {
-	at := rand.N(len(crew.consumers))
-	victim := crew.consumers[at]
-	// While it has a frame in hand, if it can be caught: most of the time it has.
-	for caught := now() + catchFor; d.heldBy(victim) == 0 && now() < caught; {
-	}
-	victim.killed = true
-	killed := now()
-	if err := victim.kill(); err != nil {
-		return err
-	}
-	if err := d.until(ctx, 10*time.Second, func() bool { return victim.ended }); err != nil {
-		return err
-	}
-	lost := &loss{held: d.heldBy(victim)}
-	p.losses = append(p.losses, lost)
-	gone := func() bool { return d.heldBy(victim) < 0 }
-	if d.flags.everyFrame { // the producer waits for it, and has to find out by itself
-		if err := d.poll(ctx, time.Second, gone); err != nil {
-			return err
-		}
-	}
-	next, err := d.startConsumer()
-	if err != nil {
-		return err
-	}
-	crew.consumers[at] = next
-	if err := d.poll(ctx, 2*time.Second, gone); err != nil {
-		return err
-	}
-	what := "was not free again"
-	if gone() {
-		lost.back = now() - killed
-		what = fmt.Sprintf("was free again within %v", rounded(lost.back))
-	}
-	lost.settled = true
-	d.display.print("Consumer %s killed with %d of %d slots in hand: its place %s\n", victim.name, lost.held, d.flags.slots(), what)
-	return d.until(ctx, 10*time.Second, func() bool { return next.ready })
-}
-
-// heldBy returns how many slots a worker has in hand, and -1 if it has no place among the readers.
-func (d *demo) heldBy(w *worker) int {
-	for _, r := range d.carrier.readers() {
-		if r.Process == w.pid {
-			return r.Held
-		}
-	}
-	return -1
-}
-
-// killProducer kills the producer and waits until every consumer has noticed.
-func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
-	producer := crew.producer
-	// While a commit is in progress, if one can be caught: what it leaves behind is the hardest for the others.
-	for caught := now() + catchFor; !d.carrier.inCommit() && now() < caught; {
-	}
-	death := &death{at: now(), noticed: map[*worker]time.Duration{}, resumed: map[*worker]time.Duration{}}
-	producer.killed = true
-	if err := producer.kill(); err != nil {
-		return err
-	}
-	if err := d.until(ctx, 10*time.Second, func() bool { return producer.ended }); err != nil {
-		return err
-	}
-	when := "between two commits"
-	if death.midCommit = d.carrier.inCommit(); death.midCommit {
-		when = "in the middle of a commit"
-	}
-	longest := time.Duration(0)
-	err := d.until(ctx, 2*time.Second, func() bool {
-		for _, w := range crew.consumers {
-			if w.diedAt >= death.at {
-				death.noticed[w] = w.diedAt - death.at
-				longest = max(longest, death.noticed[w])
-			}
-		}
-		return len(death.noticed) == len(crew.consumers)
-	})
-	if err != nil {
-		return err
-	}
-	p.deaths = append(p.deaths, death)
-	d.display.print("Producer %s killed %s: %d of %d consumers noticed within %v\n",
-		producer.name, when, len(death.noticed), len(crew.consumers), rounded(longest))
-	return nil
-}
-
 func never() bool { return false }
 
 func allReady(workers []*worker) bool {
@@ -531,16 +406,6 @@ func (d *demo) until(ctx context.Context, limit time.Duration, done func() bool)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// poll is until for what no report tells of, and which is therefore looked at often.
-func (d *demo) poll(ctx context.Context, limit time.Duration, done func() bool) error {
-	for end := now() + limit; !done() && now() < end; {
-		if err := d.until(ctx, time.Millisecond, never); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -625,238 +490,4 @@ func (p *phase) lookAtReaders(c carrier) {
 		p.held += r.Held
 	}
 	p.mostHeld = max(p.mostHeld, p.held)
-}
-
-func (p *phase) pace() string {
-	if p.fps == 0 {
-		return "flat out"
-	}
-	return fmt.Sprintf("%v frames/s", p.fps)
-}
-
-func (p *phase) perSecond(n int) string {
-	return fmt.Sprintf("%.0f/s", float64(n)/p.length.Seconds())
-}
-
-func (p *phase) bandwidth() string {
-	return bandwidth(float64(p.commits) * frameBytes / p.length.Seconds())
-}
-
-// line returns what the phase has come to, in one line.
-func (d *demo) line(p *phase) string {
-	c := &p.counts
-	text := fmt.Sprintf("%s %.1f s: %s commits, %s; %s delivered, checked %d", p.pace(), p.length.Seconds(),
-		p.perSecond(int(p.commits)), p.bandwidth(), p.perSecond(c.Frames), c.Checked)
-	if d.carrier.holds() {
-		text += fmt.Sprintf(", missed %d, held %d", c.Missed, p.held)
-	} else {
-		text += fmt.Sprintf(", overwritten %d", c.Overwritten)
-	}
-	return text + fmt.Sprintf(", wrong %d; commit to view p50 %v p99 %v", c.Wrong, rounded(p.latencies.quantile(0.5)),
-		rounded(p.latencies.quantile(0.99)))
-}
-
-// show shows how far the demo is: all of the table on a terminal, else the phase's line.
-func (d *demo) show(p *phase) {
-	if d.display.terminal {
-		d.display.draw(strings.Split(strings.TrimSuffix(d.table(), "\n"), "\n"), nil)
-	} else {
-		d.display.print("%s\n", d.line(p))
-	}
-}
-
-// report prints the table and the last frame, and saves it. It fails if a frame was not right.
-func (d *demo) report() error {
-	if len(d.phases) == 0 {
-		return nil // interrupted before it began
-	}
-	if !d.display.terminal {
-		d.display.print("\n")
-	}
-	d.display.print("%s\n%s\n", d.table(), d.summary())
-	var faults []error
-	fault := func(n int, what string) {
-		if n != 0 {
-			faults = append(faults, fmt.Errorf("%d %s", n, what))
-		}
-	}
-	for _, p := range d.phases {
-		fault(p.counts.Wrong, "frames were wrong")
-		fault(p.counts.Backwards, "frames were not newer than the one before")
-		if d.flags.everyFrame {
-			fault(p.counts.Missed, "frames were missed, and every one counts")
-		}
-		if d.carrier.holds() && !d.flags.chaos { // a consumer that is killed takes along what it counted last
-			fault(int(p.commits)*d.flags.consumers-p.counts.Frames-p.counts.Missed, "frames were neither delivered nor missed")
-		}
-		for _, death := range p.deaths {
-			if death.settled {
-				fault(d.flags.consumers-len(death.noticed), "consumers did not notice that the producer died")
-				fault(d.flags.consumers-len(death.resumed), "consumers had no frame of the next producer")
-			}
-		}
-		for _, lost := range p.losses {
-			if lost.settled && lost.back == 0 {
-				fault(1, "consumer died, and its place and slots did not come back")
-			}
-		}
-	}
-	if err := d.showFrame(); err != nil {
-		return err
-	}
-	return errors.Join(append(faults, d.display.err)...)
-}
-
-// summary says what came of the frames, in one line.
-func (d *demo) summary() string {
-	var c counts
-	for _, p := range d.phases {
-		c.add(p.counts)
-	}
-	text := fmt.Sprintf("%d frames checked, %d wrong, %d missed", c.Checked, c.Wrong, c.Missed)
-	if !d.carrier.holds() {
-		text += fmt.Sprintf(", %d overwritten meanwhile", c.Overwritten)
-	}
-	if c.Frames == 0 {
-		return text + "."
-	}
-	return text + fmt.Sprintf("; work per frame: %s.", c.workPerFrame())
-}
-
-// workPerFrame says how long a consumer had a frame, and what it did meanwhile.
-func (c *counts) workPerFrame() string {
-	if c.Frames == 0 {
-		return "-"
-	}
-	each := rounded(c.Work / time.Duration(c.Frames))
-	if c.Passes == c.Frames {
-		return fmt.Sprintf("%v, gone over once", each)
-	}
-	return fmt.Sprintf("%v, gone over %.0f times", each, float64(c.Passes)/float64(c.Frames))
-}
-
-// table returns a column for each phase.
-func (d *demo) table() string {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
-	row := func(label string, value func(p *phase) string) {
-		fmt.Fprint(w, label)
-		for _, p := range d.phases {
-			fmt.Fprintf(w, "\t%s", value(p))
-		}
-		fmt.Fprintln(w)
-	}
-	count := func(label string, n func(c *counts) int) {
-		row(label, func(p *phase) string { return fmt.Sprint(n(&p.counts)) })
-	}
-	row("producer", (*phase).pace)
-	row("commits", func(p *phase) string {
-		return fmt.Sprintf("%d, %s, %s", p.commits, p.perSecond(int(p.commits)), p.bandwidth())
-	})
-	row("delivered", func(p *phase) string {
-		return fmt.Sprintf("%d, %s", p.counts.Frames, p.perSecond(p.counts.Frames))
-	})
-	count("checked", func(c *counts) int { return c.Checked })
-	if !d.carrier.holds() {
-		count("overwritten", func(c *counts) int { return c.Overwritten })
-	}
-	count("missed", func(c *counts) int { return c.Missed })
-	if d.carrier.holds() {
-		row("held", func(p *phase) string { return fmt.Sprintf("%d of %d slots", p.mostHeld, d.flags.slots()) })
-	}
-	count("wrong", func(c *counts) int { return c.Wrong })
-	count("went back", func(c *counts) int { return c.Backwards })
-	row("commit to view", func(p *phase) string {
-		return fmt.Sprintf("p50 %v, p99 %v", rounded(p.latencies.quantile(0.5)), rounded(p.latencies.quantile(0.99)))
-	})
-	row("work per frame", func(p *phase) string { return p.counts.workPerFrame() })
-	if d.flags.chaos {
-		row("producers killed", func(p *phase) string {
-			midCommit := 0
-			for _, death := range p.deaths {
-				if death.midCommit {
-					midCommit++
-				}
-			}
-			return fmt.Sprintf("%d, %d in the middle of a commit", len(p.deaths), midCommit)
-		})
-		afterDeaths := func(times func(*death) map[*worker]time.Duration) func(p *phase) string {
-			return func(p *phase) string {
-				all := latencies{}
-				longest, complete := time.Duration(0), 0
-				for _, death := range p.deaths {
-					for _, t := range times(death) {
-						all.add(t)
-						longest = max(longest, t)
-					}
-					if len(times(death)) == d.flags.consumers {
-						complete++
-					}
-				}
-				return fmt.Sprintf("%d, p50 %v, longest %v", complete, rounded(all.quantile(0.5)), rounded(longest))
-			}
-		}
-		row("noticed by all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.noticed }))
-		row("next frame to all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.resumed }))
-	}
-	if d.flags.chaos && d.carrier.holds() {
-		row("consumers killed", func(p *phase) string {
-			holding := 0
-			for _, lost := range p.losses {
-				if lost.held > 0 {
-					holding++
-				}
-			}
-			return fmt.Sprintf("%d, %d with a slot in hand", len(p.losses), holding)
-		})
-		row("slots back", func(p *phase) string {
-			longest, complete := time.Duration(0), 0
-			for _, lost := range p.losses {
-				if lost.back > 0 {
-					longest = max(longest, lost.back)
-					complete++
-				}
-			}
-			return fmt.Sprintf("%d, longest %v", complete, rounded(longest))
-		})
-	}
-	w.Flush()
-	return text.String()
-}
-
-// showFrame shows the last frame that a consumer saw, and saves it.
-func (d *demo) showFrame() error {
-	if d.frame == nil {
-		if d.flags.save != "" {
-			return errors.New("no consumer saw a frame: there is nothing to save")
-		}
-		return nil
-	}
-	picture, err := pictureOf(array{frameShape, judemap.Float32, d.frame})
-	if err != nil {
-		return err
-	}
-	if d.display.terminal {
-		columns, rows := d.display.size()
-		tableRows := strings.Count(d.table(), "\n")
-		lines := terminalPicture(picture, columns-1, min(28, max(12, rows-tableRows-4))) // both on one screen, if it is large
-		d.display.print("\nThe last frame that a consumer saw:\n%s\n", strings.Join(lines, "\n"))
-	}
-	if d.flags.save == "" {
-		return nil
-	}
-	if err := writeFile(context.Background(), d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
-		return err
-	}
-	d.display.print("Saved the last frame that a consumer saw: %s\n", d.flags.save)
-	return nil
-}
-
-// rounded returns a duration with about three digits.
-func rounded(d time.Duration) time.Duration {
-	unit := time.Nanosecond
-	for d >= 1000*unit {
-		unit *= 10
-	}
-	return d.Round(unit)
 }

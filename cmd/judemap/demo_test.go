@@ -54,8 +54,8 @@ func TestDemo(t *testing.T) {
 		says   string
 	}{
 		{"demo --time 1s", 2, "Each is a process"},
-		{"demo --time 600ms --consumers 3 --fps 100 --work 1ms", 1, "to 3 consumers.\nThey go through a stream of 5 slots, the newest first. Consumers work on each for 1ms."},
-		{"demo --time 1s --every-frame", 2, "and every one counts"},
+		{"demo --time 600ms --consumers 3 --fps 100 --work 1ms", 1, "to 3 consumers.\nThey go through a stream of 5 slots, in which the newest wins. Consumers work on each for 1ms."},
+		{"demo --time 1s --every-frame", 2, "in which every frame counts"},
 		{"demo --time 600ms --segment", 2, "through a segment. Consumers go over each once."},
 		{"demo --time 600ms --goroutines", 2, "Each is a goroutine"},
 		{"demo --time 600ms --goroutines --every-frame", 2, "Each is a goroutine"},
@@ -128,10 +128,11 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoChaos(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	segmentName(t)
 	for _, flags := range []string{"", "--every-frame", "--segment"} {
 		t.Run(flags, func(t *testing.T) {
-			t.Parallel() // it waits for most of the time
+			t.Parallel()
 			out := mustRun(t, append([]string{"demo", "--chaos", "--time", "4s", "--work", "2ms"}, strings.Fields(flags)...)...)
 			killed, noticed := numbers(t, out, "producers killed"), numbers(t, out, "noticed by all")
 			resumed := numbers(t, out, "next frame to all")

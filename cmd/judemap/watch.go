@@ -15,11 +15,11 @@ func newWatchCommand() *cobra.Command {
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
-		Short: "Show what is committed to a segment, live",
-		Long: `Show what is committed to a segment, live: commits and bytes a second, how long ago the last one was, and the tensor
+		Short: "Show what is committed to a segment or stream, live",
+		Long: `Show what is committed to a segment or stream, live: commits and bytes a second, how long ago the last one was, and the tensor
 itself if it can be a picture (see 'judemap help export') of at most 256 MiB, and this is a terminal. Ctrl-C ends it.
 
-It only reads, and writers don't notice it.`,
+It only reads: writers don't notice it, and it is no reader that a stream's writer would wait for.`,
 		Example: `  judemap watch camera
   judemap watch camera --time 10s`,
 		Args:              cobra.ExactArgs(1),
@@ -114,12 +114,29 @@ func (w *watcher) show(ctx context.Context) {
 		fmt.Sprintf("%.0f commits/s, %s; last commit %s; writer %v", commits/since,
 			bandwidth(commits/since*float64(w.bytes)), age, w.source.Writer()),
 	}
+	if stream, ok := w.source.(*judemap.Stream); ok {
+		text = append(text, streamText(stream))
+	}
 	if !w.display.terminal {
 		w.display.print("%s\n", strings.Join(text, "; "))
 		return
 	}
 	w.takePicture(ctx)
 	w.display.draw(text, w.picture)
+}
+
+// streamText says what only a stream has.
+func streamText(s *judemap.Stream) string {
+	readers := s.Readers()
+	held, dead := 0, 0
+	for _, r := range readers {
+		held += r.Held
+		if r.Dead {
+			dead++
+		}
+	}
+	return fmt.Sprintf("stream, policy %s; readers %d, dead %d; slots held %d of %d", policyOf(s), len(readers), dead, held,
+		s.Slots())
 }
 
 // bandwidth returns bytes a second as text.
@@ -150,5 +167,5 @@ func (w *watcher) takePicture(ctx context.Context) {
 		return
 	}
 	columns, rows := w.display.size()
-	w.picture = terminalPicture(picture, columns-1, rows-3)
+	w.picture = terminalPicture(picture, columns-1, rows-4)
 }
