@@ -567,7 +567,7 @@ func (r *Reader) take(t *Tensor) error {
 	p := r.place
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left {
+	if p.left || !r.stream.open.Load() { // once a call has seen the end, all do
 		return ErrClosed
 	}
 	before := &r.current

@@ -1,6 +1,7 @@
 package judemap
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"math/bits"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -590,6 +593,9 @@ func TestStreamBadInput(t *testing.T) {
 		if got, err := Slice[int32](&held); err != nil || !slices.Equal(got, []int32{1, 2, 3, 4}) || !held.Valid() {
 			t.Errorf("the held frame has %v, %v", got, err)
 		}
+		if bits.UintSize < 64 {
+			return // what no machine has can't be said there
+		}
 		// No memory for it: the system's reason, and the numbers.
 		if err := made(NewStream(64, math.MaxInt/128)); err == nil || !strings.Contains(err.Error(), "64 slots") ||
 			!strings.Contains(err.Error(), strconv.Itoa(math.MaxInt/128)) {
@@ -731,7 +737,8 @@ func TestStreamClosedOrZero(t *testing.T) {
 
 // Which frames a reader holds: the last one, the ones that are kept, and none that was given back.
 func TestStreamKeep(t *testing.T) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	bothPolicies(t, func(t *testing.T, every bool, opts ...Option) {
 		const slots = 6
 		s := newTestStream(t, slots, 8, opts...)
@@ -793,6 +800,15 @@ func TestStreamKeep(t *testing.T) {
 				t.Errorf("%v was given back, is overwritten, and valid", f)
 			}
 		}
+		// A writer makes the sequence odd before it looks whether a slot is held, and may die there.
+		word := (*uint64)(unsafe.Pointer(unsafe.SliceData(slotMemory(s, slotOf(s, &kept)))))
+		for _, sequence := range []uint64{kept.Version() | 1, 0} {
+			atomic.StoreUint64(word, sequence)
+			if !kept.Valid() {
+				t.Errorf("a held frame is not valid with sequence %d", sequence)
+			}
+		}
+		atomic.StoreUint64(word, kept.Version())
 		copied := second // a copy of the Tensor is the same frame
 		copied.Release()
 		second.Release()
@@ -985,6 +1001,9 @@ func TestStreamForgottenReaders(t *testing.T) {
 // give it back.
 func TestStreamForgotten(t *testing.T) {
 	const slots, capacity = 64, 8 << 20 // 512 MiB of addresses each, and next to none of memory
+	if bits.UintSize < 64 {
+		t.Skip("SKIP: a 32-bit machine has no such addresses")
+	}
 	frames := 0
 	runtime.GC()
 	for range 40 {
@@ -1140,6 +1159,8 @@ type endless struct {
 	waiting      *atomic.Int32
 }
 
+func (endless) Value(any) any { return nil } // not the parent's, which would be asked instead
+
 func (e endless) AfterFunc(f func()) (stop func() bool) {
 	e.waiting.Add(1)
 	ended := context.AfterFunc(e.Context, f)
@@ -1284,4 +1305,131 @@ func TestStreamReadOnly(t *testing.T) {
 	if _, err := r.Next(ctx); err != ErrClosed {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+// TestStreamCloseUnderLoad closes streams while goroutines write, wait, hold frames, give them back and describe, in a child
+// process: a fault there would be the death of it.
+func TestStreamCloseUnderLoad(t *testing.T) {
+	if !isChild(t) {
+		out, err := child(t, t.Name()).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "streams") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	deadline := time.Now().Add(2 * stressTime(t))
+	streams := 0
+	var frames atomic.Int64
+	for ; time.Now().Before(deadline); streams++ {
+		capacity := []int{24, 4 << 10, 1 << 20}[streams%3]
+		var opts []Option
+		if streams/3%2 == 1 {
+			opts = append(opts, WithEveryFrame())
+		}
+		if streams/6%2 == 1 {
+			opts = append(opts, WithSealed())
+		}
+		s, err := NewStream(5, capacity, opts...)
+		if errors.Is(err, ErrUnsupported) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := bytes.Repeat([]byte{1}, capacity)
+		readers := [2]*Reader{newTestReader(t, s), newTestReader(t, s)}
+		kept := make([]Tensor, len(readers))
+		next := func(i int) error {
+			f, err := readers[i].Next(ctx)
+			if err != nil {
+				return err
+			}
+			for k, b := range f.Data() { // ones, or zeros once it is closed
+				if b > 1 || b == 0 && f.Valid() {
+					return fmt.Errorf("byte %d of a held frame is %d", k, b)
+				}
+			}
+			kept[i].Release()
+			kept[i] = f
+			kept[i].Keep()
+			frames.Add(1)
+			return nil
+		}
+		// Each call must give a good result, or ErrClosed (and then always).
+		calls := []func() error{
+			func() error { return s.Write(ctx, []int{capacity}, Uint8, data) },
+			func() error {
+				return s.Update(ctx, []int{capacity}, Uint8, func(to []byte) error { copy(to, data); return nil })
+			},
+			func() error { return s.Fill(ctx, []int{capacity}, Uint8, 1) },
+			func() error { return next(0) },
+			func() error { return next(1) },
+			func() error {
+				_, err := s.ReadCopy(ctx)
+				if err == ErrEmpty {
+					return nil
+				}
+				return err
+			},
+			func() error {
+				r, err := s.Reader()
+				if err != nil {
+					return err
+				}
+				time.Sleep(10 * time.Microsecond)
+				return r.Close()
+			},
+			func() error {
+				_, _, _, _, _ = s.String(), s.Stats(), s.Slot(0), s.Readers(), s.Writer()
+				if s.Pin() == nil {
+					s.Unpin()
+				}
+				if s.Slot(0) == 0 {
+					return ErrClosed
+				}
+				return nil
+			},
+		}
+		var wg sync.WaitGroup
+		for i, call := range calls {
+			wg.Go(func() {
+				for closed := false; ; {
+					switch err := call(); {
+					case err == ErrClosed && closed:
+						return
+					case err == ErrClosed:
+						closed = true // and once more
+					case err == nil && closed:
+						t.Errorf("call %d succeeded after ErrClosed", i)
+						return
+					case err != nil:
+						t.Errorf("call %d: %v", i, err)
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(3 * time.Millisecond))))
+		closing := s.Close
+		if streams%2 == 0 {
+			closing = s.CloseWait
+		}
+		if err := closing(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		for i := range kept {
+			if kept[i].Release(); len(kept[i].Data()) != 0 && kept[i].Data()[0] > 1 {
+				t.Errorf("a frame of a closed stream has %d", kept[i].Data()[0])
+			}
+		}
+	}
+	t.Logf("%d streams closed under load, %d frames checked", streams, frames.Load())
 }
