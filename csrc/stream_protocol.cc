@@ -391,7 +391,7 @@ jm_status StreamProtocol::park_writer(std::uint32_t seen, std::int64_t timeout) 
 }
 
 void StreamProtocol::wake_writer() noexcept {
-  if (!writable_) return;  // it has no writer, and can't store to the word
+  if (!writable_) return;  // no writer of this handle waits
   head().released.fetch_add(1, std::memory_order_seq_cst);
   wait::wake_all(&head().released, shared_);
 }
