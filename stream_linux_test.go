@@ -42,8 +42,9 @@ func reopenStream(t testing.TB, s *Stream, opts ...Option) *Stream {
 
 // policies runs a test for named streams of both policies.
 func policies(t *testing.T, test func(t *testing.T, every bool, opts ...Option)) {
-	t.Run("newest", func(t *testing.T) { test(t, false) })
-	t.Run("every frame", func(t *testing.T) { test(t, true, WithEveryFrame()) })
+	if t.Run("newest", func(t *testing.T) { test(t, false) }) { // else what hangs would do so again
+		t.Run("every frame", func(t *testing.T) { test(t, true, WithEveryFrame()) })
+	}
 }
 
 // A role of streams gets its stream as its first argument: a name, or "-" for the first file after the standard ones.

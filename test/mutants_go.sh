@@ -49,10 +49,10 @@ mutant "an update that fails is committed" judemap.go 'filled := false' 'filled 
 mutant "a panic leaves the lock held" judemap.go \
   $'defer s.unlockWriting()\n\tdata, err := s.mapping.core.begin(shape, dtype)' \
   $'data, err := s.mapping.core.begin(shape, dtype)' 'TestNoLockStaysHeld|TestUpdateGivesUp'
-mutant "Close gives nothing back before it returns" judemap.go \
-  $'s.waiters.wake()\n\t\ts.finish()' $'s.waiters.wake()\n\t\tgo s.finish()' 'TestEndOfMain|TestHandOver'
-mutant "a write that outlives Close gives nothing back" judemap.go \
-  $'if !s.open.Load() {\n\t\ts.finish()' $'if false {\n\t\ts.finish()' 'TestCloseDuringUpdate|TestCloseBesideWriters'
+mutant "Close gives nothing back before it returns" handle.go \
+  $'s.ended.Store(true)\n\t\ts.finish()' $'s.ended.Store(true)\n\t\tgo s.finish()' 'TestEndOfMain|TestHandOver'
+mutant "a write that outlives Close gives nothing back" handle.go \
+  $'if s.ended.Load() {\n\t\ts.finish()' $'if false {\n\t\ts.finish()' 'TestCloseDuringUpdate|TestCloseBesideWriters'
 mutant "the lock is given back by closing" csrc/share_linux.cc \
   'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' TestHandOverBesideChildren
 mutant "closed memory is not kept" csrc/mapping.cc \
@@ -100,9 +100,13 @@ mutant "Next goes on past its context" stream.go 'if s.sequence()&1 != 0 {' 'if 
 mutant "slots of one frame are believed" csrc/stream_protocol.cc \
   'if (frame == 0 || frame + slots_ <= last) continue;' 'continue;' TestStreamVectors
 mutant "a writer that waits is not woken" csrc/stream_protocol.cc \
-  'wait::wake_all(&head().released, shared_);' '' TestStreamWaitsForSlotAcrossProcesses
+  'wait::wake_all(&head().released, shared_);' '' TestStreamWriterWaits
 mutant "dead readers hold a writer up for ever" csrc/stream_protocol.cc \
   'if (index < 0 && reclaim()) {' 'if (false) {' TestStreamReaderDies
+mutant "Next has frames after a call has seen the end" stream.go \
+  'if p.left || !r.stream.open.Load() {' 'if p.left {' TestStreamCloseUnderLoad
+mutant "a writer ends a stream before its readers have left" handle.go \
+  $'if s.ended.Load() {\n\t\ts.finish()' $'if !s.open.Load() {\n\t\ts.finish()' TestStreamCloseDuringUpdate
 mutant "a living reader loses its pins" csrc/stream_protocol.cc \
   'if (lock_->take(descriptor, 1 + number) != 0) return;' 'lock_->take(descriptor, 1 + number);' 'TestStreamReaderDies|TestStreamNoSlot|TestStreamWriterContext'
 mutant "the next writer of a stream puts nothing right" csrc/stream_protocol.cc \
@@ -112,7 +116,7 @@ mutant "List leaves streams out" csrc/capi.cc \
   'if (magic == JM_MAGIC || magic == JM_STREAM_MAGIC) return name;' 'if (magic == JM_MAGIC) return name;' TestStreamNames
 
 # Waiting.
-mutant "a commit that wakes nobody" judemap.go $'s.letGo()\n\ts.waiters.wake()' 's.letGo()' TestNoLostWake
+mutant "a commit that wakes nobody" handle.go $'s.letGo()\n\ts.waiters.wake()' 's.letGo()' TestNoLostWake
 mutant "no second look before parking" wait.go \
   'case s.sequence() != seen || !s.open.Load() || over.Load():' 'case false:' TestNoLostWake
 mutant "the drainer wakes nobody" wait.go 'waiters.wake()' '_ = waiters' TestWaitAcrossProcesses
