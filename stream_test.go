@@ -1010,6 +1010,9 @@ func TestStreamForgotten(t *testing.T) {
 	}
 	frames := 0
 	runtime.GC()
+	ledger.mu.Lock()
+	ledger.bytesLimit = leastBytes // not what other tests have left it at
+	ledger.mu.Unlock()
 	for range 40 {
 		s, err := NewStream(slots, capacity)
 		if err != nil {
