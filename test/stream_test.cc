@@ -389,6 +389,66 @@ TEST_P(StreamStress, AllThatIsHeldStaysWhole) {
 INSTANTIATE_TEST_SUITE_P(, StreamStress,
                          testing::Combine(testing::Values(0u, JM_EVERY_FRAME), testing::Values(false, true)));
 
+class StreamRace : public testing::TestWithParam<std::uint32_t> {};
+
+INSTANTIATE_TEST_SUITE_P(, StreamRace, testing::Values(0u, JM_EVERY_FRAME));
+
+// Attempts as fast as they can be made, with two slots, so that the writer is always after the slot that a reader is
+// about to take.
+TEST_P(StreamRace, TheWriterOrTheReaderSeesTheOther) {
+  constexpr std::uint64_t kWords = 16;
+  const Clock::time_point enough = Clock::now() + stress_time();
+  judemap::StreamProtocol stream;
+  ASSERT_EQ(stream.create(2, 8 * kWords, GetParam()), JM_OK);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  judemap::StreamProtocol::Reader readers[2];
+  for (auto& reader : readers) {
+    ASSERT_EQ(stream.join(&reader), JM_OK);
+    threads.emplace_back([&] {
+      std::uint64_t last = 0;
+      unsigned in_vain = 0;
+      while (!stop) {
+        jm_tensor frame;
+        const jm_status status = stream.take(&reader, &frame);
+        if (status == JM_ERR_EMPTY || status == JM_ERR_BUSY) {
+          if (++in_vain % 4096 == 0) std::this_thread::yield();  // a processor for the writer
+          continue;
+        }
+        ASSERT_EQ(status, JM_OK);
+        ASSERT_GT(frame.version, last);
+        if (GetParam() == JM_EVERY_FRAME && last != 0) {
+          ASSERT_EQ(frame.version, last + 2);
+        }
+        last = frame.version;
+        for (int look = 0; look < 4; ++look) {
+          for (std::uint64_t word = 0; word < kWords; ++word) {
+            ASSERT_EQ(static_cast<const volatile std::uint64_t*>(frame.data)[word], frame.version / 2);
+          }
+        }
+        stream.release(&reader, frame);
+      }
+    });
+  }
+  std::uint64_t words[kWords], frame = 0;
+  unsigned in_vain = 0;
+  while ((Clock::now() < enough || frame < 100) && !testing::Test::HasFailure()) {
+    for (int i = 0; i < 1000; ++i) {
+      std::fill_n(words, kWords, frame + 1);
+      const jm_status status = stream.write(&kWords, 1, JM_UINT64, words, sizeof words);
+      if (status == JM_ERR_NO_SLOT) {
+        if (++in_vain % 4096 == 0) std::this_thread::yield();
+        continue;
+      }
+      ASSERT_EQ(status, JM_OK);
+      ++frame;
+    }
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  for (auto& reader : readers) stream.leave(&reader);
+}
+
 TEST(Stream, NamesDescriptorsAndOneWriter) {
   const Name name;
   Stream stream, second, reading;
