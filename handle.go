@@ -22,6 +22,7 @@ type handle struct {
 	readOnly bool
 	spin     time.Duration // before a goroutine that waits for another process parks
 	open     atomic.Bool
+	ended    atomic.Bool   // s is closed, and what end gives back first is given back
 	attached atomic.Bool   // no other process can write: it is not shared, or this Segment is the writer
 	turn     chan struct{} // see writing
 	released chan struct{} // closed when the memory is given back
@@ -86,6 +87,7 @@ func (s *handle) end(giveBack func()) {
 		if giveBack != nil {
 			giveBack()
 		}
+		s.ended.Store(true)
 		s.finish()
 	}
 }
@@ -166,8 +168,8 @@ func (s *handle) letGo() {
 		}
 	}
 	s.writing.Unlock()
-	// Loaded after the unlock: Close clears open, then tries to lock, so one of the two sees the other.
-	if !s.open.Load() {
+	// Loaded after the unlock: Close stores ended, then tries to lock, so one of the two sees the other.
+	if s.ended.Load() {
 		s.finish()
 	}
 }

@@ -40,6 +40,7 @@ func physicalMemory() uint64                               { return 0 }
 func (core) free()                                         {}
 func (core) base() *header                                 { return nil }
 func (core) capacity() int                                 { return 0 }
+func (core) bytes() int                                    { return 0 }
 func (core) setPoll(time.Duration)                         {}
 func (core) setThreads(int)                                {}
 func (core) stats() (uint64, uint64)                       { return 0, 0 }

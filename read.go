@@ -172,7 +172,7 @@ func (s *Segment) takeTurn(ctx context.Context, attempt func() error) error {
 	}
 	defer func() { // without handing over again: the next write comes first
 		s.writing.Unlock()
-		if !s.open.Load() {
+		if s.ended.Load() { // see letGo
 			s.finish()
 		}
 	}()

@@ -184,6 +184,15 @@ void StreamProtocol::recover() noexcept {
     }
     order_[i] = static_cast<std::uint8_t>(i);
   }
+  // Two slots that say that they have the same frame: somebody wrote to the stream who does not keep to the protocol. The
+  // newest is never written to, and so there could be no slot that is.
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    const std::uint64_t frame = frames_[i];
+    if (frame == 0 || frame + slots_ <= last) continue;  // those before have no entry any more
+    if (head().table[frame % slots_].load(std::memory_order_relaxed) == i) continue;
+    slot(i)->sequence.store(0, std::memory_order_release);
+    frames_[i] = 0;
+  }
   std::sort(order_, order_ + slots_, [this](std::uint8_t a, std::uint8_t b) { return frames_[a] < frames_[b]; });
   frame_ = last;
   wanted_ = 0;
