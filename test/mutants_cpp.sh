@@ -201,7 +201,7 @@ mutant "stream: slots in another order" csrc/stream_protocol.cc \
   stream_protocol_test '*Scripts'
 mutant "stream: the cursor is stored before the pin" csrc/stream_protocol.cc \
   "$pin"$'\n    const bool there' \
-  $'head().places[reader->number_].cursor.store(frame + 1);\nfor (int i = 0; i < 50; ++i) wait::pause();\n'"$pin"$'\n    const bool there' stream_test '*StreamRace*'
+  $'head().places[reader->number_].cursor.store(frame + 1);\nfor (int i = 0; i < 5000; ++i) wait::pause();\n'"$pin"$'\n    const bool there' stream_test '*StreamRace*'
 mutant "stream: what another holds is given back" csrc/stream_protocol.cc \
   'if (reader->held_[index].load(std::memory_order_relaxed) != frame.version) return;' '' stream_protocol_test '*Errors'
 mutant "stream: an abort publishes" csrc/stream_protocol.cc \

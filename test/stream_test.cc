@@ -412,7 +412,7 @@ TEST_P(StreamRace, TheWriterOrTheReaderSeesTheOther) {
         jm_tensor frame;
         const jm_status status = stream.take(&reader, &frame);
         if (status == JM_ERR_EMPTY || status == JM_ERR_BUSY) {
-          if (++in_vain % 64 == 0) std::this_thread::yield();
+          if (++in_vain % 4096 == 0) std::this_thread::yield();  // a processor for the writer
           continue;
         }
         ASSERT_EQ(status, JM_OK);
@@ -431,12 +431,13 @@ TEST_P(StreamRace, TheWriterOrTheReaderSeesTheOther) {
     });
   }
   std::uint64_t words[kWords], frame = 0;
-  while (Clock::now() < enough && !testing::Test::HasFailure()) {
+  unsigned in_vain = 0;
+  while ((Clock::now() < enough || frame < 100) && !testing::Test::HasFailure()) {
     for (int i = 0; i < 1000; ++i) {
       std::fill_n(words, kWords, frame + 1);
       const jm_status status = stream.write(&kWords, 1, JM_UINT64, words, sizeof words);
       if (status == JM_ERR_NO_SLOT) {
-        if (i % 64 == 0) std::this_thread::yield();
+        if (++in_vain % 4096 == 0) std::this_thread::yield();
         continue;
       }
       ASSERT_EQ(status, JM_OK);
@@ -445,7 +446,6 @@ TEST_P(StreamRace, TheWriterOrTheReaderSeesTheOther) {
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  EXPECT_GT(frame, 100u);
   for (auto& reader : readers) stream.leave(&reader);
 }
 
