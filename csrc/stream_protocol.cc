@@ -184,8 +184,8 @@ void StreamProtocol::recover() noexcept {
     }
     order_[i] = static_cast<std::uint8_t>(i);
   }
-  // Two slots that say that they have the same frame: somebody wrote to the stream who does not keep to the protocol. The
-  // newest is never written to, and so there could be no slot that is.
+  // Two slots that say that they have the same frame: somebody wrote to the stream who does not keep to the protocol.
+  // The newest is never written to, and so there could be no slot that is.
   for (std::uint32_t i = 0; i < slots_; ++i) {
     const std::uint64_t frame = frames_[i];
     if (frame == 0 || frame + slots_ <= last) continue;  // those before have no entry any more
