@@ -501,7 +501,8 @@ func (r *Reader) Missed() uint64 {
 
 // Next returns the newest frame that r has not seen; in a stream [WithEveryFrame], the one after the last. It parks until
 // there is one. Data of the frame stays whole until the next Next, which gives it back, or as long as [Tensor.Keep] has it:
-// nobody need ask [Tensor.Valid]. Next allocates nothing.
+// nobody need ask [Tensor.Valid]. Next allocates nothing; but where it parks without a thread, because GOMAXPROCS is 1 or 256
+// are parked, those that wait share a new channel.
 //
 // Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
 // [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
