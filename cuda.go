@@ -22,7 +22,7 @@ func (s *handle) Pin() error {
 	runtime.KeepAlive(s.mapping)
 	if err != nil {
 		return fmt.Errorf("%w: locking %d bytes: %w; raise the limit that `ulimit -l` shows, in KiB", ErrPinDenied,
-			DataOffset+s.capacity, err)
+			s.mapping.core.bytes(), err)
 	}
 	s.pinned.Store(true)
 	return nil

@@ -109,3 +109,56 @@ func ExampleWriterState() {
 	// here other
 	// judemap: another process is the segment's writer
 }
+
+// Two processes share a stream by its name; here both are this one.
+func ExampleCreateStream() {
+	s, err := judemap.CreateStream("judemap-example-stream", 4, 1<<20) // the producer's
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer judemap.Remove("judemap-example-stream")
+	defer s.Close()
+
+	other, err := judemap.OpenStream("judemap-example-stream") // a consumer's
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer other.Close()
+	r, err := other.Reader()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		if err := judemap.StreamSlice(context.Background(), s, []int{3}, []float32{1, 2, 3}); err != nil {
+			log.Fatal(err)
+		}
+	}()
+	frame, err := r.Next(context.Background()) // sleeps until there is one
+	if err != nil {
+		log.Fatal(err)
+	}
+	values, err := judemap.Slice[float32](&frame)
+	fmt.Println(values, err)
+	// Output: [1 2 3] <nil>
+}
+
+// A producer that may be started again takes its stream as it is, or makes it; readers stay where they are.
+func ExampleOpenOrCreateStream() {
+	ctx := context.Background()
+	defer judemap.Remove("judemap-example-stream-restarts")
+	for range 2 { // the program is run twice
+		s, err := judemap.OpenOrCreateStream("judemap-example-stream-restarts", 4, 1<<20)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := judemap.StreamSlice(ctx, s, []int{3}, []float32{1, 2, 3}); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(s)
+		s.Close() // from here on another process may write; to end without it counts as a death
+	}
+	// Output:
+	// shared stream "judemap-example-stream-restarts", 4 slots: float32 [3], version 2
+	// shared stream "judemap-example-stream-restarts", 4 slots: float32 [3], version 4
+}

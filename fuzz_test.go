@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // FuzzHeader puts random bytes behind every read call: each gives a tensor that lies within the segment, or an error
@@ -197,6 +198,110 @@ func FuzzOpen(f *testing.F) {
 		}
 		if got, err := s.Read(); err != nil || string(got.Data()) != "\a" {
 			t.Errorf("after a write: %v, %v", got.Data(), err)
+		}
+	})
+}
+
+// FuzzOpenStream puts random bytes over the words of a stream's file and opens it: it is no stream, or every call ends with
+// its context and gives what lies in a slot, and a write mends it.
+func FuzzOpenStream(f *testing.F) {
+	const slots, capacity = 3, 500
+	good := func(opts ...Option) []byte {
+		s, err := NewStream(slots, capacity, append(opts, WithSealed())...)
+		if err != nil {
+			f.Skip(err)
+		}
+		defer s.Close()
+		for i := range 4 {
+			if err := s.Fill(context.Background(), []int{10}, Uint8, float64(i)); err != nil {
+				f.Fatal(err)
+			}
+		}
+		return append([]byte{}, streamMemory(s)...)
+	}
+	newest, every := good(), good(WithEveryFrame())
+	word := func(of uint32) []byte { return binary.LittleEndian.AppendUint32(nil, of) }
+	long := func(of uint64) []byte { return binary.LittleEndian.AppendUint64(nil, of) }
+	f.Add(false, 0, []byte(nil), 0, []byte(nil))
+	f.Add(true, layout.Sequence, long(7), layout.StreamTable, word(3))
+	f.Add(false, layout.StreamSlots, word(4), layout.Capacity, long(1))
+	f.Add(false, layout.StreamFirst, long(4096), layout.StreamStride, long(0))
+	f.Add(true, layout.StreamReaders, long(math.MaxUint64), layout.StreamPlaces, long(1))
+	f.Add(true, layout.StreamHeaderSize, long(9), layout.StreamHeaderSize+layout.Pins, long(1))
+	f.Add(false, layout.StreamHeaderSize+4096, long(8), layout.StreamHeaderSize+2*4096, long(8))
+	f.Add(false, layout.StreamHeaderSize+layout.NDim, word(9), layout.StreamHeaderSize+layout.ByteLength, long(501))
+	f.Add(true, layout.Sequence, long(1<<63), layout.StreamHeaderSize, long(1<<63))
+	f.Add(true, layout.Sequence, long(math.MaxUint64), layout.StreamHeaderSize, long(math.MaxUint64-1))
+	f.Fuzz(func(t *testing.T, all bool, at int, bytes []byte, at2 int, bytes2 []byte) {
+		content := append([]byte{}, newest...)
+		if all {
+			content = append([]byte{}, every...)
+		}
+		copy(content[uint(at)%uint(len(content)):], bytes)
+		copy(content[uint(at2)%uint(len(content)):], bytes2)
+		file, err := os.CreateTemp("/dev/shm", "judemap-fuzz-*")
+		if err != nil {
+			t.Skip(err)
+		}
+		defer os.Remove(file.Name())
+		defer file.Close()
+		if _, err := file.Write(content); err != nil {
+			t.Skip(err)
+		}
+		s, err := OpenStreamFile(file)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("OpenStreamFile: %v", err)
+			}
+			return
+		}
+		defer s.CloseWait()
+		if s.Slots() < 2 || s.Slots() > MaxSlots || s.ByteCapacity() < 1 || s.Slots()*(DataOffset+s.ByteCapacity()) > len(content) {
+			t.Fatalf("%d slots of %d bytes in a file of %d", s.Slots(), s.ByteCapacity(), len(content))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		_, _ = s.String(), s.Readers()
+		for _, read := range []func() (Tensor, error){
+			func() (Tensor, error) { return s.ReadCopy(ctx) },
+			func() (Tensor, error) {
+				r, err := s.Reader()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				return r.Next(ctx)
+			},
+		} {
+			got, err := read()
+			if err == nil && len(got.Data()) > s.ByteCapacity() {
+				t.Errorf("%d bytes, and there is room for %d", len(got.Data()), s.ByteCapacity())
+			}
+			for _, b := range got.Data() { // all of it can be touched
+				_ = b
+			}
+		}
+		limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		for range s.Slots() + 1 {
+			if err := s.Fill(limited, []int{1}, Uint8, 6); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := s.Reader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		before := s.Version()
+		if err := s.Fill(limited, []int{1}, Uint8, 7); err != nil {
+			t.Fatal(err)
+		}
+		if s.Version() < before || s.Version() < 2*uint64(s.Slots()+2) {
+			return // the counter wrapped: the stream reads as new
+		}
+		if got, err := r.Next(limited); err != nil || string(got.Data()) != "\a" || got.Version() != s.Version() {
+			t.Errorf("after a write: %v with %v, %v", got, got.Data(), err)
 		}
 	})
 }

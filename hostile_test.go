@@ -20,7 +20,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
+	"github.com/judemap/judemap/internal/layout"
 	"golang.org/x/sys/unix"
 )
 
@@ -113,6 +115,186 @@ func TestHostilePeer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestHostileStreamPeer is the same with a stream: its header, table and places, and the slots' headers and pins.
+func TestHostileStreamPeer(t *testing.T) {
+	if !inChild(t, nil) {
+		return
+	}
+	for name, spin := range map[string]Option{"": {}, ", spinning": WithSpin(100 * time.Microsecond)} {
+		t.Run("any"+name, func(t *testing.T) {
+			policies(t, func(t *testing.T, every bool, opts ...Option) { testHostileStreamPeer(t, every, append(opts, spin)...) })
+		})
+	}
+}
+
+func testHostileStreamPeer(t *testing.T, every bool, opts ...Option) {
+	const size, slots = 16 << 10, 6
+	s := namedStream(t, slots, size, opts...)
+	ctx, cancel := context.WithTimeout(context.Background(), hostileTime(t)/4)
+	defer cancel()
+	if err := s.Fill(ctx, nil, Uint8, 3); err != nil { // s is the writer
+		t.Fatal(err)
+	}
+	hostile := startStreamRole(t, "stream-scribble", s.Name())
+	spin := opts[len(opts)-1]
+	next := reopenStream(t, s) // who opens it later finds no stream
+	streams := []*Stream{s, reopenStream(t, s, spin), reopenStream(t, s, spin), reopenStream(t, s, spin, WithReadOnly())}
+	var wg sync.WaitGroup
+	var calls, frames atomic.Int64
+	var longest atomic.Int64
+	brief := func(call func(ctx context.Context)) {
+		short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		call(short)
+		calls.Add(1)
+		if took := int64(time.Since(began)); took > longest.Load() {
+			longest.Store(took)
+		}
+	}
+	whole := func(what string, got Tensor, err error) {
+		if err != nil {
+			return
+		}
+		frames.Add(1)
+		sum := byte(0)
+		for _, b := range got.Data() { // all of it can be touched
+			sum += b
+		}
+		length := got.DType().Size()
+		for _, d := range got.Shape() {
+			length *= d
+		}
+		if len(got.Data()) > size || length != len(got.Data()) {
+			t.Errorf("%s: %v of %v with %d bytes (%d)", what, got.Shape(), got.DType(), len(got.Data()), sum)
+		}
+	}
+	for _, stream := range streams {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				r, err := stream.Reader()
+				if err != nil {
+					if !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrCapacity) {
+						t.Errorf("Reader: %v", err)
+					}
+					return
+				}
+				for i := range 20 {
+					brief(func(ctx context.Context) {
+						got, err := r.Next(ctx)
+						whole("Next", got, err)
+						if err == nil && i%3 == 0 {
+							got.Keep()
+						}
+						if err == nil && i%6 == 0 {
+							got.Release()
+						}
+						_ = got.Valid()
+					})
+				}
+				_ = r.Missed()
+				_ = r.Close()
+			}
+		})
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				brief(func(ctx context.Context) {
+					got, err := stream.ReadCopy(ctx)
+					whole("ReadCopy", got, err)
+				})
+				_, _, _ = stream.String(), stream.Readers(), stream.Writer()
+			}
+		})
+	}
+	wg.Go(func() { // a writer beside it
+		for ctx.Err() == nil {
+			brief(func(ctx context.Context) {
+				if err := s.Fill(ctx, []int{size}, Uint8, 3); err != nil && ctx.Err() == nil {
+					t.Errorf("Fill: %v", err)
+				}
+			})
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	wg.Go(func() { // and others who would write
+		for ctx.Err() == nil {
+			brief(func(ctx context.Context) {
+				if err := streams[1].Fill(ctx, []int{size}, Uint8, 3); err != ErrWriterActive && err != nil && ctx.Err() == nil {
+					t.Errorf("Fill by another: %v", err)
+				}
+			})
+		}
+	})
+	<-ctx.Done()
+	within(t, "every call, past its context", wg.Wait)
+	hostile.kill(t)
+	t.Logf("%d calls, %d frames, the longest call of 5 ms took %v", calls.Load(), frames.Load(), time.Duration(longest.Load()))
+	if frames.Load() == 0 {
+		t.Error("no frame was read")
+	}
+	// Whoever comes next puts it right.
+	for _, stream := range streams {
+		_ = stream.Close()
+	}
+	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for range slots {
+		if err := next.Fill(limited, []int{2}, Uint8, 3); err != nil {
+			t.Fatalf("after it: %v", err)
+		}
+	}
+	r := newTestReader(t, next)
+	if err := next.Fill(limited, []int{2}, Uint8, 4); err != nil {
+		t.Fatalf("after it: %v", err)
+	}
+	if f := mustNext(t, r); string(f.Data()) != "\x04\x04" {
+		t.Errorf("after it: %v", f.Data())
+	}
+}
+
+func init() {
+	// stream-scribble STREAM writes random words over all that is not data, until killed.
+	roles["stream-scribble"] = streamRole(func(s *Stream, _ []string) error {
+		words := func(memory []byte) []uint32 {
+			return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(memory))), len(memory)/4)
+		}
+		header := words(streamMemory(s)[:layout.StreamHeaderSize])
+		plausible := []uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 64, 4096, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1}
+		for {
+			word := rand.IntN(len(header))
+			if rand.IntN(3) != 0 {
+				word = []int{layout.Sequence, layout.Sequence + 4, layout.Flags, layout.Waiters, layout.StreamReaders,
+					layout.StreamReaders + 4, layout.StreamReleased, layout.StreamWriterWaits,
+					layout.StreamTable + 4*rand.IntN(8), layout.StreamPlaces + layout.StreamPlaceSize*rand.IntN(4)}[rand.IntN(10)] / 4
+			}
+			target := header
+			if rand.IntN(2) == 0 {
+				target = words(slotMemory(s, rand.IntN(s.Slots()))[:DataOffset])
+				word = []int{0, 0, 1, 16, 17, 18, 19, 20, 34, 35, layout.Pins / 4, layout.Pins/4 + 1}[rand.IntN(12)]
+			}
+			value := plausible[rand.IntN(len(plausible))]
+			switch rand.IntN(3) {
+			case 0:
+				value = rand.Uint32()
+			case 1:
+				value = target[word] + 1 + uint32(rand.IntN(2))
+			}
+			target[word] = value
+			if rand.IntN(8) == 0 { // and now and then a slot that can be what the header says
+				version := rand.Uint32N(1000) * 2
+				slot := rand.IntN(s.Slots())
+				of := words(slotMemory(s, slot)[:DataOffset])
+				of[0], of[1], of[16], of[17], of[18], of[19], of[34], of[35] = version, 0, 1, 4, 64, 0, 64, 0
+				header[layout.StreamTable/4+int(version/2)%s.Slots()] = uint32(slot)
+				header[0], header[1] = version, 0
+			}
+			if rand.IntN(64) == 0 {
+				time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
+			}
+		}
+	})
 }
 
 // hostileTime is how long a test shares segments with programs that mean harm.

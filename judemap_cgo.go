@@ -47,7 +47,6 @@ package judemap
 #cgo noescape go_take
 #cgo nocallback go_take
 #cgo nocallback go_release
-#cgo nocallback go_let_go
 #include <stdlib.h>
 #include "judemap/judemap.h"
 
@@ -126,7 +125,6 @@ static void go_release(uintptr_t reader, uint64_t version, uintptr_t data) {
   const jm_tensor frame = frame_of(version, data);
   jm_reader_protocol_release(reader_of(reader), &frame);
 }
-static void go_let_go(uintptr_t reader) { jm_reader_protocol_let_go(reader_of(reader)); }
 */
 import "C"
 
@@ -145,6 +143,9 @@ import (
 
 // header is the first 256 bytes of a segment, in the core's definition.
 type header = C.struct_jm_header
+
+// streamHeader is what a stream begins with.
+type streamHeader = C.struct_jm_stream_header
 
 // What stands in Go and in the core, checked: a value that differs makes a constant index that is out of range.
 var _ = [...]int{
@@ -167,6 +168,27 @@ var _ = [...]int{
 	[1]int{}[C.JM_WRITER_HERE-WriterHere],
 	[1]int{}[C.JM_WRITER_OTHER-WriterOther],
 	[1]int{}[C.JM_WRITER_DIED-WriterDied],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.sequence)-layout.Sequence],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.magic)-layout.Magic],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.flags)-layout.Flags],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.waiters)-layout.Waiters],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.capacity)-layout.Capacity],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.block)+unsafe.Offsetof(streamHeader{}.block.slots)-layout.StreamSlots],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.block)+unsafe.Offsetof(streamHeader{}.block.readers)-layout.StreamMostReaders],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.block)+unsafe.Offsetof(streamHeader{}.block.first)-layout.StreamFirst],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.block)+unsafe.Offsetof(streamHeader{}.block.stride)-layout.StreamStride],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.readers)-layout.StreamReaders],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.released)-layout.StreamReleased],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.writer_waits)-layout.StreamWriterWaits],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.table)-layout.StreamTable],
+	[1]int{}[unsafe.Offsetof(streamHeader{}.places)-layout.StreamPlaces],
+	[1]int{}[unsafe.Sizeof(streamHeader{})-layout.StreamHeaderSize],
+	[1]int{}[unsafe.Sizeof(C.struct_jm_place{})-layout.StreamPlaceSize],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_place{}.cursor)-layout.StreamPlaceCursor],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_place{}.process)-layout.StreamPlaceProcess],
+	[1]int{}[C.JM_PINS_OFFSET-layout.Pins],
+	[1]int{}[C.JM_STREAM_MAGIC-layout.StreamMagicValue],
+	[1]int{}[C.JM_FLAG_EVERY_FRAME-layout.FlagEveryFrame],
 	[1]int{}[C.JM_STREAM_SLOTS-MaxSlots],
 	[1]int{}[C.JM_STREAM_READERS-MaxReaders],
 }
@@ -292,6 +314,15 @@ func (c core) free() {
 
 func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
+
+// bytes returns how many bytes there are, from the first header to the end of the last tensor's room.
+func (c core) bytes() int {
+	if c.stream == nil {
+		return DataOffset + c.capacity()
+	}
+	last := uintptr(unsafe.Pointer(c.slot(c.slots()-1))) - uintptr(unsafe.Pointer(c.header))
+	return int(last) + DataOffset + c.capacity()
+}
 
 func (c core) setPoll(d time.Duration) { C.jm_mapping_set_poll(c.common(), C.int64_t(d)) }
 func (c core) setThreads(n int)        { C.jm_mapping_set_threads(c.common(), C.unsigned(n)) }
@@ -648,7 +679,6 @@ func (r readerCore) release(version uint64, data unsafe.Pointer) {
 	C.go_release(r.handle, C.uint64_t(version), C.uintptr_t(uintptr(data)))
 }
 
-func (r readerCore) letGo()         { C.go_let_go(r.handle) }
 func (r readerCore) leave()         { C.jm_reader_protocol_leave(r.reader) }
 func (r readerCore) free()          { C.jm_reader_protocol_free(r.reader) }
 func (r readerCore) missed() uint64 { return uint64(C.jm_reader_missed(r.reader)) }

@@ -40,6 +40,7 @@ func physicalMemory() uint64                               { return 0 }
 func (core) free()                                         {}
 func (core) base() *header                                 { return nil }
 func (core) capacity() int                                 { return 0 }
+func (core) bytes() int                                    { return 0 }
 func (core) setPoll(time.Duration)                         {}
 func (core) setThreads(int)                                {}
 func (core) stats() (uint64, uint64)                       { return 0, 0 }
@@ -83,7 +84,6 @@ type readerCore struct{}
 
 func (readerCore) take(uint64, unsafe.Pointer, *Tensor) error { return errNoCgo }
 func (readerCore) release(uint64, unsafe.Pointer)             {}
-func (readerCore) letGo()                                     {}
 func (readerCore) leave()                                     {}
 func (readerCore) free()                                      {}
 func (readerCore) missed() uint64                             { return 0 }

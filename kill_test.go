@@ -17,6 +17,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
+
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // killTime is how long the tests that kill processes run.
@@ -268,4 +271,160 @@ func TestWriterDies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStreamKill sends SIGKILL to writers of a stream, mostly in the middle of commits, to readers with frames in hand, and
+// to creators, at random moments. No frame that is held changes, versions grow, and where every frame counts none is
+// missing; nothing hangs, the next writer goes on, and nothing is left behind.
+func TestStreamKill(t *testing.T) {
+	policies(t, testStreamKill)
+}
+
+func testStreamKill(t *testing.T, every bool, opts ...Option) {
+	const size, slots, held = 256 << 10, 16, 2
+	const n = size / 8
+	s := namedStream(t, slots, size, opts...)
+	peer(t) // built before the clock starts
+	eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
+	files := count(t, "/proc/self/fd")
+	ctx, cancel := context.WithTimeout(context.Background(), killTime(t)/2)
+	defer cancel()
+	var wg sync.WaitGroup
+
+	// Readers in this process, with frames in hand and without.
+	var frames [2]atomic.Int64
+	var last [2]atomic.Uint64
+	for i := range frames {
+		wg.Go(func() {
+			err := streamReader(ctx, s, n, held*i, 0, func(version uint64) { frames[i].Add(1); last[i].Store(version) })
+			if err != nil {
+				t.Errorf("reader %d: %v", i, err)
+				cancel()
+			}
+		})
+	}
+	// Readers in processes of their own. What they find wrong they print.
+	killed := map[string]*atomic.Int64{"writers": {}, "readers": {}, "creators": {}}
+	for range 2 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				args := []string{s.Name(), strconv.Itoa(n), "0", strconv.Itoa(held)}
+				var p *process
+				if i%4 == 0 {
+					p = startStreamRole(t, "stream-read", args...)
+				} else {
+					p = start(t, peer(t, append([]string{"stream-read"}, args...)...))
+				}
+				time.Sleep(time.Duration(rand.Int64N(int64(20 * time.Millisecond))))
+				p.kill(t)
+				killed["readers"].Add(1)
+			}
+		})
+	}
+	prefix := uniqueName()
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			name := fmt.Sprintf("%s-%d", prefix, i%3)
+			_ = Remove(name)
+			p := start(t, peer(t, "stream-create", name, strconv.Itoa(1+rand.IntN(1<<20))))
+			time.Sleep(time.Duration(rand.Int64N(int64(6 * time.Millisecond))))
+			p.kill(t)
+			killed["creators"].Add(1)
+			made, err := OpenStream(name)
+			if err == nil {
+				if _, err = made.ReadCopy(ctx); err == ErrEmpty || ctx.Err() != nil {
+					err = nil
+				}
+				_ = made.CloseWait()
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a creator was killed, and left %v", err)
+			}
+		}
+	})
+
+	// The writers, one after the other.
+	midCommit, longest := 0, time.Duration(0)
+	for i := 0; ctx.Err() == nil; i++ {
+		before := s.Version()
+		var p *process
+		if i%8 == 0 {
+			p = startStreamRole(t, "stream-write", s.Name(), strconv.Itoa(n), "0")
+		} else {
+			p = start(t, peer(t, "stream-write", s.Name(), strconv.Itoa(n), "0"))
+		}
+		began := time.Now()
+		for ; s.Version() <= before && ctx.Err() == nil; time.Sleep(50 * time.Microsecond) {
+			if time.Since(began) > 10*time.Second {
+				t.Fatalf("writer %d did not go on from version %d: %s; readers %+v", i, before, p.output.String(), s.Readers())
+			}
+		}
+		longest = max(longest, time.Since(began))
+		time.Sleep(time.Duration(rand.Int64N(int64(2 * time.Millisecond))))
+		p.kill(t)
+		killed["writers"].Add(1)
+		for slot := range slots {
+			if load64(&s.mapping.core.slot(slot).sequence)&1 != 0 {
+				midCommit++
+			}
+		}
+	}
+	within(t, "the readers", wg.Wait)
+	t.Logf("killed %d writers (%d in the middle of a commit; the next went on after %v at most), %d readers, %d creators; "+
+		"%d and %d frames checked, of %d", killed["writers"].Load(), midCommit, longest, killed["readers"].Load(),
+		killed["creators"].Load(), frames[0].Load(), frames[1].Load(), s.Version()/2)
+	if midCommit == 0 {
+		t.Error("no writer was killed in the middle of a commit: the test tests little")
+	}
+	for i := range frames {
+		if frames[i].Load() == 0 {
+			t.Errorf("reader %d read nothing", i)
+		}
+	}
+
+	// The next one takes over, whatever was left; and all places and slots can be had again.
+	limited, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r := newTestReader(t, s)
+	if err := s.Fill(limited, []int{3}, Uint8, 9); err != nil {
+		t.Fatal(err)
+	}
+	if f := mustNext(t, r); string(f.Data()) != "\t\t\t" {
+		t.Errorf("after it all: %v", f.Data())
+	}
+	readers := []*Reader{r}
+	for len(readers) < MaxReaders {
+		readers = append(readers, newTestReader(t, s))
+	}
+	for _, r := range readers {
+		_ = r.Close()
+	}
+	for range 2 * slots {
+		if err := s.Fill(limited, []int{3}, Uint8, 9); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for slot := range slots {
+		if pins := *(*uint64)(unsafe.Pointer(&slotMemory(s, slot)[layout.Pins])); pins != 0 {
+			t.Errorf("slot %d has pins %x, and there are no readers", slot, pins)
+		}
+	}
+	if infos := s.Readers(); len(infos) != 0 {
+		t.Errorf("readers %+v", infos)
+	}
+	for i := range 3 {
+		_ = Remove(fmt.Sprintf("%s-%d", prefix, i))
+	}
+	entries, err := os.ReadDir("/dev/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") {
+			t.Errorf("%s is left in /dev/shm", entry.Name())
+		}
+	}
+	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
+	files++ // s is the writer by now, and has the lock's
+	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files })
 }

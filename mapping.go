@@ -24,7 +24,7 @@ type owned struct {
 }
 
 func newMapping(c core) *mapping {
-	m := &mapping{core: c, header: c.base(), owned: &owned{core: c, open: true, bytes: uint64(c.capacity())}}
+	m := &mapping{core: c, header: c.base(), owned: &owned{core: c, open: true, bytes: uint64(c.bytes())}}
 	runtime.AddCleanup(m, (*owned).free, m.owned)
 	ledger.add(m.owned)
 	return m
@@ -100,6 +100,21 @@ func (l *mappingLedger) collect() {
 	if !full { // somebody else did
 		return
 	}
+	// A Stream with a forgotten Reader goes with the cycle after the Reader's.
+	for cycle := 0; cycle < 2 && full; cycle++ {
+		l.cycle()
+		l.mu.Lock()
+		full = l.full()
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	l.weightLimit = max(leastWeight, 2*l.weight)
+	l.bytesLimit = max(leastBytes, 2*l.bytes)
+	l.mu.Unlock()
+}
+
+// cycle collects once, and waits until what was found is freed.
+func (l *mappingLedger) cycle() {
 	// Cleanups run in goroutines of the runtime, and this one along with those of the mappings.
 	done := make(chan struct{})
 	marker := new([16]byte)
@@ -119,8 +134,4 @@ func (l *mappingLedger) collect() {
 		}
 		before = now
 	}
-	l.mu.Lock()
-	l.weightLimit = max(leastWeight, 2*l.weight)
-	l.bytesLimit = max(leastBytes, 2*l.bytes)
-	l.mu.Unlock()
 }

@@ -161,7 +161,7 @@ func WithSealedWrites() Option {
 }
 
 // WithEveryFrame makes a [Stream] one in which no frame is lost: the writer waits for the slowest reader, which is then at
-// most as many frames behind as there are slots, less one. Else the writer waits for nobody, and a reader that is slow gets
+// most as many frames behind as there are slots. Else the writer waits for nobody, and a reader that is slow gets
 // the newest frame and misses those in between. For [NewStream], [CreateStream] and [OpenOrCreateStream].
 func WithEveryFrame() Option {
 	return Option{"WithEveryFrame", callsStreams, func(o *options) { o.everyFrame = true }}

@@ -135,7 +135,7 @@ func openFileWith(f *os.File, kind string, o *options, open func(uintptr, *optio
 	return c, nil
 }
 
-// Remove takes a segment's name away. Whoever has it open keeps it; its memory goes with the last of them.
+// Remove takes a segment's name away, or a stream's. Whoever has it open keeps it; its memory goes with the last of them.
 //
 // Errors: fs.ErrNotExist, fs.ErrInvalid, fs.ErrPermission, [ErrUnsupported].
 func Remove(name string) error {
@@ -148,8 +148,8 @@ func Remove(name string) error {
 	return nil
 }
 
-// List returns the names of the segments on this machine that this process may read, in alphabetical order: those of
-// [Create] and of C++ programs. A segment of the Node addon bears no mark by which to know it.
+// List returns the names of the segments and streams on this machine that this process may read, in alphabetical order:
+// those of [Create], of [CreateStream] and of C++ programs. A segment of the Node addon bears no mark by which to know it.
 //
 // No file is mapped, and only regular files are opened that are long enough. The system drops the POSIX record locks
 // (fcntl) that a process has on a file when it closes any descriptor of that file; files that this process has open

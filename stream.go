@@ -39,7 +39,7 @@ type Stream struct {
 	joining sync.Mutex
 	places  map[*place]struct{}
 
-	alarm atomic.Pointer[alarm] // of a writer that waits, kept for the next
+	alarms *alarmKeeper // of writers that wait
 }
 
 // NewStream makes a stream of slots slots, from 2 to [MaxSlots], each with room for capacity bytes of tensor, in memory of
@@ -164,9 +164,11 @@ func OpenOrCreateStream(name string, slots, capacity int, opts ...Option) (*Stre
 }
 
 func newStreamOf(c core, name string, shared bool, o *options) *Stream {
-	s := &Stream{slots: c.slots(), every: c.everyFrame(), slot0: c.slot(0), places: make(map[*place]struct{})}
+	s := &Stream{slots: c.slots(), every: c.everyFrame(), slot0: c.slot(0), places: make(map[*place]struct{}),
+		alarms: new(alarmKeeper)}
 	s.step = uintptr(unsafe.Pointer(c.slot(1))) - uintptr(unsafe.Pointer(s.slot0))
 	s.init(c, name, shared, o)
+	runtime.AddCleanup(s, (*alarmKeeper).end, s.alarms)
 	return s
 }
 
@@ -203,8 +205,13 @@ var (
 // Errors: those of [Segment.Write], and ctx.Err(), wrapped in an error that says which readers the writer waits for. After
 // an error no frame was committed.
 func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
+	return s.untilSlot(ctx, func() error { return s.tryWrite(shape, dtype, data) })
+}
+
+// untilSlot makes attempts until there is a slot for one.
+func (s *Stream) untilSlot(ctx context.Context, attempt func() error) error {
 	for begun := (time.Time{}); ; {
-		if err := s.tryWrite(shape, dtype, data); err != errNoSlot {
+		if err := attempt(); err != errNoSlot {
 			return err
 		}
 		if err := s.awaitSlot(ctx, &begun); err != nil {
@@ -263,14 +270,7 @@ func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []
 // If fill fails or panics, the error or panic reaches the caller, and no frame was committed. Other errors are those of
 // [Stream.Write].
 func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryUpdate(shape, dtype, fill); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryUpdate(shape, dtype, fill) })
 }
 
 func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) error) error {
@@ -301,14 +301,7 @@ func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) erro
 // Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
 // [Stream.Write].
 func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
-	for begun := (time.Time{}); ; {
-		if err := s.tryFill(shape, dtype, value); err != errNoSlot {
-			return err
-		}
-		if err := s.awaitSlot(ctx, &begun); err != nil {
-			return err
-		}
-	}
+	return s.untilSlot(ctx, func() error { return s.tryFill(shape, dtype, value) })
 }
 
 // awaitSlot waits until a slot may be free: spins, for as long as WithSpin says since begun, and then parks.
@@ -334,15 +327,9 @@ func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 		return nil
 	}
 	defer threadsParked.Add(-1)
-	a := s.alarm.Swap(nil)
-	if a == nil {
-		a = new(alarm)
-	}
+	a := s.alarms.take()
 	a.set(ctx, s.mapping.core, core.wakeWriter)
-	defer func() {
-		a.off()
-		s.alarm.Store(a)
-	}()
+	defer s.alarms.keep(a)
 	if ctx.Err() == nil && s.open.Load() {
 		_ = s.mapping.core.parkWriter(seen)
 	}
@@ -393,7 +380,8 @@ type Reader struct {
 	place   *place
 	current Tensor // what the next Next gives back; guarded by place.mu
 	slots   []slot
-	alarm   alarm
+	alarms  *alarmKeeper
+	parks   atomic.Bool // a goroutine is about to park, or parked
 	closed  atomic.Bool
 	seen    uint64 // of a reader without a place: the version last read
 	missed  atomic.Uint64
@@ -405,6 +393,8 @@ type place struct {
 	held *[MaxSlots]uint64 // the core's: the version held in each slot
 	mu   sync.Mutex        // between take, release and leave; taken after the stream's joining
 	left bool              // guarded by mu
+
+	alarms alarmKeeper
 }
 
 // A slot is how a Reader holds one slot of its stream.
@@ -415,7 +405,11 @@ type slot struct {
 }
 
 // holds says whether the reader holds the frame of this version.
-func (l *slot) holds(version uint64) bool { return load64(&l.reader.place.held[l.index]) == version }
+func (l *slot) holds(version uint64) bool {
+	held := load64(&l.reader.place.held[l.index]) == version
+	runtime.KeepAlive(l.reader) // whose place is the core's memory
+	return held
+}
 
 // Reader makes a reader of s, which sees what is committed from now on.
 //
@@ -432,7 +426,9 @@ func (s *Stream) Reader() (*Reader, error) {
 			return nil, fmt.Errorf("%w: a process that opened a stream read-only can't make its writer wait, and every frame "+
 				"counts in this one", ErrUnsupported)
 		}
-		return &Reader{stream: s, seen: s.sequence()}, nil
+		r := &Reader{stream: s, seen: s.sequence(), alarms: new(alarmKeeper)}
+		runtime.AddCleanup(r, (*alarmKeeper).end, r.alarms)
+		return r, nil
 	}
 	s.joining.Lock()
 	defer s.joining.Unlock()
@@ -445,7 +441,7 @@ func (s *Stream) Reader() (*Reader, error) {
 	}
 	p := &place{core: c, held: c.held()}
 	s.places[p] = struct{}{}
-	r := &Reader{stream: s, place: p, slots: make([]slot, s.slots)}
+	r := &Reader{stream: s, place: p, slots: make([]slot, s.slots), alarms: &p.alarms}
 	for i := range r.slots {
 		l := &r.slots[i]
 		l.reader, l.index = r, i
@@ -469,18 +465,25 @@ func (s *Stream) leave(p *place) {
 	if !p.left {
 		p.left = true
 		p.core.leave()
+		p.alarms.end()
 	}
 }
 
 // Close gives back all that r holds, and its place: views of its frames are no longer whole. [Reader.Next] then gives
 // [ErrClosed]. Closing again does nothing. The error is always nil.
 func (r *Reader) Close() error {
-	if r.closed.Swap(true) || r.place == nil {
+	if r.closed.Swap(true) || r.stream == nil {
 		return nil
 	}
-	r.stream.leave(r.place)
-	r.stream.waiters.wake() // one that waits in Next
-	r.stream.mapping.core.wake()
+	if r.place != nil {
+		r.stream.leave(r.place)
+	}
+	r.alarms.end()
+	for r.stream.waiters.wake(); r.parks.Load(); { // one that waits in Next; again and again, as it may be about to park
+		r.stream.mapping.core.wake()
+		r.stream.waiters.wake()
+		time.Sleep(50 * time.Microsecond)
+	}
 	runtime.KeepAlive(r)
 	return nil
 }
@@ -503,7 +506,10 @@ func (r *Reader) Missed() uint64 {
 // Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
 // [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
 func (r *Reader) Next(ctx context.Context) (t Tensor, err error) {
-	if r.place == nil {
+	switch {
+	case r.stream == nil: // the zero Reader
+		return Tensor{}, ErrClosed
+	case r.place == nil:
 		return r.nextCopy(ctx)
 	}
 	err = r.next(ctx, &t)
@@ -528,9 +534,8 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		case err == ErrBusy && attempts < busyAttempts:
 			continue
 		case err == ErrBusy:
-			// Whoever is busy for so long does not keep to the protocol, or has no processor.
+			// Whoever is busy for so long has a writer that does not keep to the protocol, or no processor.
 			s.counters.retries.Add(1)
-			r.letGo()
 			attempts = 0
 			time.Sleep(50 * time.Microsecond)
 			if err := ctx.Err(); err != nil {
@@ -547,6 +552,13 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		if err := r.park(ctx, version); err != nil {
 			return err
 		}
+		// A stream's sequence is never odd, unless by somebody's doing who does not keep to the protocol: then nobody parks.
+		if s.sequence()&1 != 0 {
+			time.Sleep(50 * time.Microsecond)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -555,7 +567,7 @@ func (r *Reader) take(t *Tensor) error {
 	p := r.place
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left {
+	if p.left || !r.stream.open.Load() { // once a call has seen the end, all do
 		return ErrClosed
 	}
 	before := &r.current
@@ -580,23 +592,18 @@ func (r *Reader) giveBack() {
 	r.current.version = 0
 }
 
-// letGo gives back the pin of a commit that does not end.
-func (r *Reader) letGo() {
-	r.place.mu.Lock()
-	defer r.place.mu.Unlock()
-	if !r.place.left {
-		r.place.core.letGo()
-	}
-}
-
 // park parks until the version is no longer seen.
 func (r *Reader) park(ctx context.Context, seen uint64) error {
 	s := r.stream
 	if s.spins(ctx, seen, &r.closed) {
 		return nil
 	}
+	r.parks.Store(true) // before the looks at closed
+	defer r.parks.Store(false)
 	if !s.attached.Load() && s.lead() {
-		return s.parkLeader(ctx, seen, &r.alarm, &r.closed)
+		a := r.alarms.take()
+		defer r.alarms.keep(a)
+		return s.parkLeader(ctx, seen, a, &r.closed)
 	}
 	return s.parkMember(ctx, seen, -1, &r.closed)
 }
@@ -605,43 +612,94 @@ func (r *Reader) park(ctx context.Context, seen uint64) error {
 func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 	s := r.stream
 	var buf []byte
-	for {
-		var t Tensor
+	for attempts := 1; ; attempts++ {
 		if err := ctx.Err(); err != nil {
 			return Tensor{}, err
 		}
-		if !s.open.Load() || r.closed.Load() {
+		if r.closed.Load() {
 			return Tensor{}, ErrClosed
 		}
-		err := s.mapping.core.tryReadFrame(r.seen, &t)
-		if err == nil && t.length > s.maxBytes {
-			return Tensor{}, fmt.Errorf("%w: the frame has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity,
-				t.length, s.maxBytes)
-		}
-		if err == nil {
-			if buf == nil || len(buf) < t.length {
-				buf = make([]byte, t.length)
-			}
-			err = s.mapping.core.tryReadFrameInto(r.seen, buf, &t)
-		}
+		t, err := s.copyNewer(r.seen, &buf)
 		switch err {
 		case nil:
 			r.missed.Add(t.version/2 - r.seen/2 - 1)
 			r.seen = t.version
-			t.mapping = nil
-			s.counters.reads.add()
 			return t, nil
-		case ErrBusy, errShortBuffer: // a commit came in between
-			s.counters.retries.Add(1)
-			runtime.Gosched()
+		case ErrBusy:
+			pause(attempts)
 		case ErrEmpty:
-			if err := s.park(ctx, t.version, -1); err != nil {
+			if err := r.park(ctx, t.version); err != nil {
 				return Tensor{}, err
 			}
 		default:
-			return Tensor{}, s.frameError(err)
+			return Tensor{}, err
 		}
 	}
+}
+
+// ReadCopy returns a copy of the newest frame, whoever has seen it already: for who looks at a stream now and then. It needs
+// no place among the readers, keeps no writer waiting, and waits for none. A writer that goes on without a pause may take a
+// slot again while it is copied; ReadCopy then tries again, until it has a copy or ctx ends.
+//
+// Errors: [ErrEmpty] if nothing was ever committed; ctx.Err(); [ErrCapacity] if the frame is larger than [WithMaxBytes]
+// says; [ErrClosed]; [ErrCorrupt].
+func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
+	var buf []byte
+	for attempts := 1; ; attempts++ {
+		if err := ctx.Err(); err != nil {
+			return Tensor{}, err
+		}
+		t, err := s.copyNewer(0, &buf)
+		if err == nil {
+			return t, nil
+		}
+		if err != ErrBusy {
+			return Tensor{}, err
+		}
+		pause(attempts)
+	}
+}
+
+// pause goes between two attempts at a copy. What is busy for long may be so for ever, by somebody's doing who does not keep
+// to the protocol: that must not take a processor.
+func pause(attempts int) {
+	if attempts%busyAttempts == 0 {
+		time.Sleep(50 * time.Microsecond)
+	} else {
+		runtime.Gosched()
+	}
+}
+
+// copyNewer makes one attempt at a copy, into buf or a larger one, of the newest frame above a version. ErrBusy: a commit
+// came in between. ErrEmpty: there is none, and t has the version to park on.
+func (s *Stream) copyNewer(after uint64, buf *[]byte) (t Tensor, err error) {
+	if !s.open.Load() {
+		return t, ErrClosed
+	}
+	err = s.mapping.core.tryReadFrame(after, &t)
+	if err == nil && t.length > s.maxBytes {
+		return t, fmt.Errorf("%w: the frame has %d bytes, and a copy %d at most; see WithMaxBytes", ErrCapacity, t.length,
+			s.maxBytes)
+	}
+	if err == nil {
+		if *buf == nil || len(*buf) < t.length {
+			*buf = make([]byte, t.length)
+		}
+		err = s.mapping.core.tryReadFrameInto(after, *buf, &t)
+	}
+	switch err {
+	case nil:
+		t.mapping = nil
+		s.counters.reads.add()
+	case ErrBusy, errShortBuffer:
+		s.counters.retries.Add(1)
+		err = ErrBusy
+	case ErrEmpty:
+	default:
+		err = s.frameError(err)
+	}
+	runtime.KeepAlive(s.mapping)
+	return t, err
 }
 
 // frameError says what an error of the core at a frame is about.
@@ -754,6 +812,7 @@ func (s *Stream) Close() error {
 		for _, p := range places {
 			s.leave(p)
 		}
+		s.alarms.end()
 		s.mapping.core.wakeWriter()
 	})
 	return nil

@@ -13,21 +13,6 @@ import (
 	"github.com/judemap/judemap/internal/floor"
 )
 
-// namedStream makes a stream that has its name until the benchmark ends.
-func namedStream(t testing.TB, slots, capacity int, opts ...Option) *Stream {
-	t.Helper()
-	s, err := CreateStream(uniqueName(), slots, capacity, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(s.CloseWait(), Remove(s.Name())); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
 // startReaders runs a role in processes of its own, each with the stream's name and args, and waits until all read.
 func startReaders(t testing.TB, s *Stream, n int, role string, args ...string) []*process {
 	t.Helper()

@@ -124,7 +124,7 @@ func (s *handle) parkThread(ctx context.Context, seen uint64, a *alarm, over *at
 // An alarm wakes a thread that is parked in the core when a context ends. Who parks again and again with the same context
 // keeps his alarm, and allocates nothing. The zero alarm is off.
 type alarm struct {
-	ctx    context.Context
+	done   <-chan struct{} // the context's: contexts themselves need not be comparable
 	stop   func() bool
 	parked *atomic.Bool
 }
@@ -132,13 +132,14 @@ type alarm struct {
 // set has wake called for c when ctx ends, until off. Look at ctx after it: either that look sees the end, or the alarm sees who
 // is parked.
 func (a *alarm) set(ctx context.Context, c core, wake func(core)) {
-	if ctx.Done() == nil {
+	done := ctx.Done()
+	if done == nil {
 		return
 	}
-	if a.ctx != ctx {
+	if a.done != done {
 		a.cancel()
 		parked := new(atomic.Bool)
-		a.ctx, a.parked = ctx, parked
+		a.done, a.parked = done, parked
 		a.stop = context.AfterFunc(ctx, func() {
 			// Again and again, because it may be about to park.
 			for parked.Load() {
@@ -162,6 +163,39 @@ func (a *alarm) cancel() {
 		a.stop()
 	}
 	*a = alarm{}
+}
+
+// An alarmKeeper keeps the alarm of who parks again and again, until he is closed. Any goroutine may call its methods.
+type alarmKeeper struct {
+	kept  atomic.Pointer[alarm]
+	ended atomic.Bool
+}
+
+// take returns an alarm, for keep to take back. Where several goroutines park at a time each gets one.
+func (k *alarmKeeper) take() *alarm {
+	if a := k.kept.Swap(nil); a != nil {
+		return a
+	}
+	return new(alarm)
+}
+
+func (k *alarmKeeper) keep(a *alarm) {
+	a.off()
+	if other := k.kept.Swap(a); other != nil {
+		other.cancel()
+	}
+	// After the swap: end stores it and then takes what is kept, so that one of the two cancels a.
+	if k.ended.Load() {
+		k.end()
+	}
+}
+
+// end has the context forget about all alarms.
+func (k *alarmKeeper) end() {
+	k.ended.Store(true)
+	if a := k.kept.Swap(nil); a != nil {
+		a.cancel()
+	}
 }
 
 // waiters are the parked readers of one Segment. A commit that finds nobody parked takes no lock.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All benchmarks of the Go package, round trips and frames of iceoryx2, and the frames of floor_frames.cc, in turn, so
-# that whatever else the machine does meets all alike; then benchstat's table of medians, spreads and ratios. The lines are left in build/bench.txt.
+# that whatever else the machine does meets all alike; then benchstat's table of medians, spreads and ratios. The lines are
+# left in build/bench.txt.
 #
 #   ROUNDS  how often; 6
 #   BENCH   which benchmarks, a regular expression as for go test -bench; all. iceoryx2's are BenchmarkRoundTrip and

@@ -151,7 +151,8 @@ const char* jm_list_next(jm_list* list) {
   if (list == nullptr) return nullptr;
   alignas(jm_header) unsigned char first[sizeof(jm_header)];
   while (const char* name = list->next(first, sizeof first)) {
-    if (reinterpret_cast<const jm_header*>(first)->magic.load(std::memory_order_relaxed) == JM_MAGIC) return name;
+    const std::uint32_t magic = reinterpret_cast<const jm_header*>(first)->magic.load(std::memory_order_relaxed);
+    if (magic == JM_MAGIC || magic == JM_STREAM_MAGIC) return name;
   }
   return nullptr;
 }
@@ -460,10 +461,6 @@ jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm
   judemap::StreamProtocol& protocol = reader->stream()->protocol();
   if (before != nullptr) protocol.release(&reader->place(), *before);
   return protocol.take(&reader->place(), out);
-}
-
-void jm_reader_protocol_let_go(jm_reader* reader) {
-  if (reader != nullptr) reader->stream()->protocol().let_go(&reader->place());
 }
 
 void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame) {

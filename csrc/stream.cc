@@ -165,13 +165,9 @@ jm_status Reader::next(std::int64_t timeout, jm_tensor* out) noexcept {
     attempts = 0;
     std::int64_t left = -1;
     if (timeout >= 0 && (left = timeout - (now() - begun)) <= 0) return JM_ERR_TIMEOUT;
-    // Who is busy for so long waits for a commit that does not end, or does not keep to the protocol.
+    // A reader that is busy for so long has a writer that does not keep to the protocol.
     constexpr std::int64_t kWhileBusy = 50'000;  // ns
-    if (status == JM_ERR_BUSY) {
-      std::lock_guard<std::mutex> hold(mutex_);
-      protocol.let_go(&place_);
-      left = left < 0 ? kWhileBusy : std::min(left, kWhileBusy);
-    }
+    if (status == JM_ERR_BUSY) left = left < 0 ? kWhileBusy : std::min(left, kWhileBusy);
     if (const jm_status parked = protocol.park(out->version, left)) return parked;
   }
 }

@@ -169,9 +169,13 @@ void StreamProtocol::recover() noexcept {
     const std::uint64_t sequence = slot.sequence.load(std::memory_order_acquire);
     frames_[i] = sequence / 2;
     if ((sequence & 1) != 0 || frames_[i] > frame_ + 1) {
-      slot.sequence.store(1, std::memory_order_relaxed);
-      std::atomic_thread_fence(std::memory_order_release);
-      store_metadata(slot, Metadata{});
+      // Whoever has pinned it may have had it before the writer made it odd, and died without a look at the pins: then
+      // the metadata is a frame's that is held.
+      if (pins(i).load(std::memory_order_seq_cst) == 0) {
+        slot.sequence.store(1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+        store_metadata(slot, Metadata{});
+      }
       slot.sequence.store(0, std::memory_order_release);
       frames_[i] = 0;
     } else if (frames_[i] == frame_ + 1) {
@@ -179,6 +183,15 @@ void StreamProtocol::recover() noexcept {
       head().table[last % slots_].store(i, std::memory_order_relaxed);
     }
     order_[i] = static_cast<std::uint8_t>(i);
+  }
+  // Two slots that say that they have the same frame: somebody wrote to the stream who does not keep to the protocol. The
+  // newest is never written to, and so there could be no slot that is.
+  for (std::uint32_t i = 0; i < slots_; ++i) {
+    const std::uint64_t frame = frames_[i];
+    if (frame == 0 || frame + slots_ <= last) continue;  // those before have no entry any more
+    if (head().table[frame % slots_].load(std::memory_order_relaxed) == i) continue;
+    slot(i)->sequence.store(0, std::memory_order_release);
+    frames_[i] = 0;
   }
   std::sort(order_, order_ + slots_, [this](std::uint8_t a, std::uint8_t b) { return frames_[a] < frames_[b]; });
   frame_ = last;
@@ -192,10 +205,12 @@ std::uint64_t StreamProtocol::oldest_wanted() const noexcept {
   std::uint64_t oldest = frame_ + 1;
   // Sequentially consistent, after the commit's store to sequence: see join().
   each_bit(head().readers.load(std::memory_order_seq_cst), [&](unsigned number) {
-    // Acquire: pairs with take_next(), where the pin comes before it.
-    const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_acquire);
-    // A living reader is at most `slots` behind: what is not is no reader's doing, and holds nobody up.
-    if (cursor < oldest && cursor + slots_ > frame_) oldest = cursor;
+    // Acquire: pairs with hold(), where the pin comes before it. Sequentially consistent: after announce_writer()'s
+    // store to writer_waits.
+    const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_seq_cst);
+    // 0: it joins. Else a living reader is at most `slots` behind: what is not is no reader's doing, and holds up
+    // nobody.
+    if (cursor < oldest && (cursor == 0 || cursor + slots_ > frame_)) oldest = cursor;
   });
   return oldest;
 }
@@ -358,6 +373,7 @@ jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, s
 jm_status StreamProtocol::announce_writer(std::uint32_t* seen) noexcept {
   if (closed()) return JM_ERR_CLOSED;
   if (inherited()) return JM_ERR_FORKED;
+  if (!writable_) return JM_ERR_READ_ONLY;
   *seen = head().released.load(std::memory_order_seq_cst);
   head().writer_waits.store(1, std::memory_order_seq_cst);
   wanted_ = oldest_wanted();
@@ -375,6 +391,7 @@ jm_status StreamProtocol::park_writer(std::uint32_t seen, std::int64_t timeout) 
 }
 
 void StreamProtocol::wake_writer() noexcept {
+  if (!writable_) return;  // no writer of this handle waits
   head().released.fetch_add(1, std::memory_order_seq_cst);
   wait::wake_all(&head().released, shared_);
 }
@@ -416,17 +433,18 @@ jm_status StreamProtocol::join(Reader* reader) noexcept {
   own_ |= bit_of(number);
   jm_place& place = head().places[number];
   place.process.store(fork::process(), std::memory_order_relaxed);
-  place.cursor.store(version() / 2 + 1, std::memory_order_seq_cst);
+  // It wants all, until it knows where it begins: a number would be out of date if commits came in between.
+  place.cursor.store(0, std::memory_order_seq_cst);
   head().readers.fetch_or(bit_of(number), std::memory_order_seq_cst);
   // Frames that were committed by a writer who had not seen the place may be gone already. All that come after this
   // load are by one who looks at the places, and sees this one, before it takes their slots.
   reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;
   place.cursor.store(reader->seen_ + 1, std::memory_order_seq_cst);
   reader->number_ = number;
-  reader->pinned_ = -1;
   reader->joined_ = true;
   reader->next_ = readers_;
   readers_ = reader;
+  given_back();  // what a dead one held, and what a writer left to this one while it joined
   return JM_OK;
 }
 
@@ -475,39 +493,25 @@ jm_status StreamProtocol::take(Reader* reader, jm_tensor* out) noexcept {
   return every_frame_ ? take_next(reader, out) : take_newest(reader, out);
 }
 
-// The slot of the newest frame. If the writer is in it by the time that it is pinned, the pin stays, and the frame that
-// is then committed there is newer; nothing more is written to it. A slot's frames only grow, so whatever is found
-// there was the newest at some time since this began.
+// The slot of the newest frame, or what is there by the time that it is pinned: a slot's frames only grow, so that any
+// that is not older than the newest was the newest at some time since this began. If the writer is in the slot, the
+// newest is in another by now.
 jm_status StreamProtocol::take_newest(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   out->version = 2 * newest;
-  if (newest <= reader->seen_ && reader->pinned_ < 0) return JM_ERR_EMPTY;
-  const std::uint32_t entry = head().table[newest % slots_].load(std::memory_order_relaxed);
-  if (reader->pinned_ < 0) {
-    if (entry >= slots_) return JM_ERR_CORRUPT;
-    if (reader->held_[entry].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
-    pins(entry).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
-    reader->pinned_ = static_cast<int>(entry);
-  }
-  const auto index = static_cast<std::uint32_t>(reader->pinned_);
+  if (newest <= reader->seen_) return JM_ERR_EMPTY;
+  const std::uint32_t index = head().table[newest % slots_].load(std::memory_order_relaxed);
+  if (index >= slots_) return JM_ERR_CORRUPT;
+  if (reader->held_[index].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
+  pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
   // Sequentially consistent, after the pin: see mark(). Acquire: pairs with commit().
   const std::uint64_t sequence = slot(index)->sequence.load(std::memory_order_seq_cst);
-  const std::uint64_t frame = sequence / 2;
-  if ((sequence & 1) != 0) {
-    if (entry != index) let_go(reader);  // the newest is elsewhere by now
-    return JM_ERR_BUSY;
+  jm_status status = JM_ERR_BUSY;
+  if ((sequence & 1) == 0 && sequence >= 2 * newest) {
+    // A writer is one frame ahead of its header at most.
+    status = sequence / 2 > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, sequence / 2, out);
   }
-  if (frame <= reader->seen_) {
-    let_go(reader);
-    return JM_ERR_BUSY;
-  }
-  // A writer is one frame ahead of its header at most.
-  const jm_status status = frame > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, frame, out);
-  if (status == JM_OK) {
-    reader->pinned_ = -1;
-  } else {
-    let_go(reader);
-  }
+  if (status != JM_OK) unpin(reader, index);
   return status;
 }
 
@@ -516,7 +520,15 @@ jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   const std::uint64_t frame = reader->seen_ + 1;
   out->version = 2 * newest;
-  if (newest < frame) return JM_ERR_EMPTY;
+  if (newest < frame) {
+    // A cursor that others have changed would hold up the writer, which this reader waits for.
+    std::atomic<std::uint64_t>& cursor = head().places[reader->number_].cursor;
+    if (cursor.load(std::memory_order_relaxed) != frame) {
+      cursor.store(frame, std::memory_order_seq_cst);
+      given_back();
+    }
+    return JM_ERR_EMPTY;
+  }
   const std::uint32_t index = head().table[frame % slots_].load(std::memory_order_relaxed);
   if (newest - frame < slots_ && index < slots_ && reader->held_[index].load(std::memory_order_relaxed) == 0) {
     pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
@@ -531,12 +543,6 @@ jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
   head().places[reader->number_].cursor.store(newest + 1, std::memory_order_seq_cst);
   given_back();
   return JM_ERR_CORRUPT;
-}
-
-void StreamProtocol::let_go(Reader* reader) noexcept {
-  if (reader->pinned_ < 0) return;
-  const auto index = static_cast<std::uint32_t>(std::exchange(reader->pinned_, -1));
-  if (!inherited() && !closed()) unpin(reader, index);
 }
 
 std::uint32_t StreamProtocol::slot_of(const void* data) const noexcept {

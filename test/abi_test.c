@@ -219,7 +219,6 @@ static void streams(void) {
   REQUIRE(jm_reader_protocol_held(other)[0] + jm_reader_protocol_held(other)[1] + jm_reader_protocol_held(other)[2] +
               jm_reader_protocol_held(other)[3] ==
           second.version);
-  jm_reader_protocol_let_go(other);
   jm_reader_protocol_release(other, &second);
   jm_reader_protocol_leave(other);
   REQUIRE(jm_stream_readers(stream, infos) == 0);
@@ -382,7 +381,6 @@ static void streams_without_handles(void) {
   jm_stream_protocol_close(NULL);
   jm_reader_keep(NULL, &tensor);
   jm_reader_release(NULL, &tensor);
-  jm_reader_protocol_let_go(NULL);
   jm_reader_protocol_release(NULL, &tensor);
   jm_reader_protocol_leave(NULL);
   jm_reader_protocol_free(NULL);

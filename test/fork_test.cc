@@ -329,7 +329,6 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
       jm_reader_release(reader, &frame);
       wrong += jm_reader_missed(reader) != 0;
       wrong += jm_reader_protocol_held(reader)[jm_reader_protocol_held(reader)[0] == 0 ? 3 : 0] != 2;
-      jm_reader_protocol_let_go(place);
       jm_reader_protocol_release(place, &frame);
       jm_stream_protocol_wake(stream);
       jm_reader_protocol_leave(place);

@@ -110,6 +110,7 @@ step NumPy with_tools numpy
 step "float vectors" with_tools float_vectors
 step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
+step "a minute of SIGKILL for streams of each kind" env JUDEMAP_KILL=120s $go test -count=1 -v -run '^TestStreamKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
 step "model" model/check_model.sh
 step fuzz fuzz

@@ -28,6 +28,7 @@
 
 #include "judemap/judemap.h"
 #include "judemap/segment.h"
+#include "judemap/stream.h"
 #include "pattern.h"
 
 #ifdef __linux__
@@ -233,6 +234,74 @@ inline bool whole(const jm_tensor& tensor, std::uint64_t n) {
     if (values[i] != pattern::element(tensor.version, i)) return false;
   }
   return true;
+}
+
+// Commits a frame as commit() does a tensor. `n` is at least 2. Errors: those of begin.
+inline jm_status commit_frame(judemap::Stream* stream, std::uint64_t n, std::int64_t timeout = -1) {
+  for (;;) {
+    const std::uint64_t guess = stream->protocol().version() + 2;
+    const std::uint64_t shape = size_of(guess, n);
+    void* data;
+    std::uint64_t length;
+    if (const jm_status status = stream->begin(&shape, 1, JM_INT64, &data, &length, timeout)) return status;
+    // Others may have committed since, or a takeover ended what a dead writer had begun.
+    const std::uint64_t version = stream->protocol().version() + 2;
+    if (version != guess) {
+      stream->abort();
+      continue;
+    }
+    for (std::uint64_t i = 0; i < shape; ++i) {
+      auto* word = static_cast<std::int64_t*>(data) + i;
+#ifdef JM_THREAD_SANITIZER
+      __atomic_store_n(word, pattern::element(version, i), __ATOMIC_RELAXED);
+#else
+      *word = pattern::element(version, i);
+#endif
+    }
+    return stream->commit();
+  }
+}
+
+// Reads until `over`, and holds one frame past the next now and then. What is wrong with one, or empty. `timeout` says
+// how long there may be no frame.
+template <class Over>
+std::string read_frames(judemap::Reader* reader, std::uint64_t n, Over&& over, std::int64_t timeout = 20 * kSecond) {
+  const bool every_frame = reader->stream()->protocol().every_frame();
+  jm_tensor frame = {}, kept = {};
+  std::uint64_t last = 0, missed = 0;
+  const auto wrong = [&](const char* what) {
+    return std::string(what) + ": version " + std::to_string(frame.version) + " after " + std::to_string(last);
+  };
+  Clock::time_point got = Clock::now();
+  while (!over()) {
+    const jm_status status = reader->next(kSecond / 20, &frame);
+    if (status == JM_ERR_TIMEOUT || status == JM_ERR_WRITER_DIED) {
+      if (Clock::now() - got > std::chrono::nanoseconds(timeout)) return wrong("no frame for long");
+      if (status == JM_ERR_WRITER_DIED) std::this_thread::sleep_for(std::chrono::microseconds(200));
+      continue;
+    }
+    if (status == JM_ERR_CLOSED) break;
+    if (status != JM_OK) return wrong(jm_strerror(status));
+    got = Clock::now();
+    if (!whole(frame, n)) return wrong("not whole when it came");
+    if (frame.version <= last) return wrong("not newer");
+    if (every_frame && last != 0 && frame.version != last + 2) return wrong("a gap");
+    if (last != 0) missed += (frame.version - last) / 2 - 1;
+    if (last != 0 && reader->missed() < missed) return wrong("missed frames that were not counted");
+    last = frame.version;
+    const unsigned chance = static_cast<unsigned>(frame.version / 2 * 0x9E3779B9u >> 16);
+    if (chance % 8 == 0) std::this_thread::sleep_for(std::chrono::microseconds(chance % 1000));
+    if (kept.version != 0 && !whole(kept, n)) return wrong("changed while it was kept");
+    if (!whole(frame, n)) return wrong("changed while it was held");
+    reader->release(kept);
+    kept = {};
+    if (chance % 3 == 0) {
+      reader->keep(frame);
+      kept = frame;
+    }
+  }
+  reader->release(kept);
+  return "";
 }
 
 // A process that plays a role (main.cc). It ends, at the latest, with this one: it has a pipe from it.

@@ -114,6 +114,43 @@ int one_word(const Handle& segment, int error) {
 //   interrupted NAME  creates a segment while reserving memory is interrupted three times, prints what became
 //                  of it, and stays
 //   park NAME      waits for commits until killed, and prints each one's version
+//   stream-write NAME N  commits frames of N elements to a stream until killed, whenever nobody else writes
+//   stream-read NAME N   reads frames until killed, and prints what is wrong with one
+//   stream-join NAME     has a place in a stream, says so, and stays
+//   stream-hold NAME N   the same with N frames that it holds
+int stream_role(const std::string& role, const char* name, std::uint64_t n) {
+  judemap::Stream stream;
+  if (stream.open(name) != JM_OK) return 1;
+  if (role == "stream-write") {
+    for (;;) {
+      const jm_status status = commit_frame(&stream, n);
+      if (status == JM_ERR_WRITER_ACTIVE) {
+        std::this_thread::sleep_for(milliseconds(1));
+      } else if (status != JM_OK) {
+        std::printf("%s\n", jm_strerror(status));
+        return 1;
+      }
+    }
+  }
+  judemap::Reader reader;
+  jm_tensor frame = {};
+  if (reader.open(&stream) != JM_OK) return 1;
+  if (role == "stream-read") {
+    const std::string wrong = read_frames(&reader, n, [] { return false; });
+    std::printf("%s\n", wrong.c_str());
+    return 1;
+  }
+  for (std::uint64_t i = 0; i < n; ++i) {
+    if (i == 0) std::puts("ready");
+    std::fflush(stdout);
+    if (reader.next(-1, &frame) != JM_OK) return 1;
+    reader.keep(frame);
+  }
+  std::puts("ready");
+  std::fflush(stdout);
+  for (;;) pause();
+}
+
 int play(int count, char** arguments) {
   std::thread([] {
     char byte;
@@ -123,6 +160,9 @@ int play(int count, char** arguments) {
   const std::string role = count > 0 ? arguments[0] : "";
   if (count < 2) return 2;
   if (role == "interrupted") return interrupted(arguments[1]);
+  if (role.rfind("stream-", 0) == 0) {
+    return stream_role(role, arguments[1], count < 3 ? 0 : std::strtoull(arguments[2], nullptr, 10));
+  }
   const Handle segment = open_name(arguments[1]);
   if (role == "idle" || role == "begin") {
     if (write_byte(segment) != JM_OK) return 1;

@@ -176,6 +176,94 @@ mutant "dead readers stay counted" csrc/mapping.cc \
   'if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {' 'if (false) {' \
   protocol_test '*KilledReaders*'
 
+# Streams: pins and slots.
+pin='pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);'
+mutant "stream: the writer does not look at the pins once the slot is odd" csrc/stream_protocol.cc \
+  'if (pins(index).load(std::memory_order_seq_cst) == 0) return true;' 'return true;' stream_test '*StreamRace*'
+mutant "stream: without the fence between the odd sequence and the look at the pins" csrc/stream_protocol.cc \
+  'std::atomic_thread_fence(std::memory_order_seq_cst);' 'std::atomic_thread_fence(std::memory_order_release);' \
+  stream_test '*StreamRace*'
+mutant "stream: a frame is taken without a pin" csrc/stream_protocol.cc "$pin" '' stream_protocol_test '*Scripts'
+mutant "stream: a reader takes what it finds in the slot" csrc/stream_protocol.cc \
+  'if ((sequence & 1) == 0 && sequence >= 2 * newest) {' 'if (true) {' stream_protocol_test '*ComesLate'
+mutant "stream: an older frame passes for the newest" csrc/stream_protocol.cc \
+  'if ((sequence & 1) == 0 && sequence >= 2 * newest) {' 'if ((sequence & 1) == 0) {' stream_protocol_test '*ComesLate'
+mutant "stream: any number passes for a frame's" csrc/stream_protocol.cc \
+  'status = sequence / 2 > version() / 2 + 1 ? JM_ERR_CORRUPT :' 'status =' stream_protocol_test '*ComesLate'
+mutant "stream: the newest may be overwritten" csrc/stream_protocol.cc \
+  'return frame == 0 || (frame != frame_ && (!every_frame_ || frame < wanted_));' \
+  'return frame == 0 || !every_frame_ || frame < wanted_;' stream_protocol_test '*Scripts'
+mutant "stream: the writer waits for nobody" csrc/stream_protocol.cc \
+  'return frame == 0 || (frame != frame_ && (!every_frame_ || frame < wanted_));' \
+  'return frame == 0 || frame != frame_;' stream_protocol_test '*Scripts'
+mutant "stream: slots in another order" csrc/stream_protocol.cc \
+  'const std::uint32_t index = order_[every_frame_ ? slots_ - 1 - i : i];' 'const std::uint32_t index = order_[i];' \
+  stream_protocol_test '*Scripts'
+mutant "stream: the cursor is stored before the pin" csrc/stream_protocol.cc \
+  "$pin"$'\n    const bool there' \
+  $'head().places[reader->number_].cursor.store(frame + 1);\nfor (int i = 0; i < 50; ++i) wait::pause();\n'"$pin"$'\n    const bool there' stream_test '*StreamRace*'
+mutant "stream: what another holds is given back" csrc/stream_protocol.cc \
+  'if (reader->held_[index].load(std::memory_order_relaxed) != frame.version) return;' '' stream_protocol_test '*Errors'
+mutant "stream: an abort publishes" csrc/stream_protocol.cc \
+  $'slot(index_)->sequence.store(0, std::memory_order_release);\n  frames_[index_] = 0;' \
+  $'slot(index_)->sequence.store(2 * frame_ + 2);\n  head().sequence.store(2 * ++frame_);\n  frames_[index_] = 0;' \
+  stream_protocol_test '*Scripts'
+mutant "stream: an abort uses a number up" csrc/stream_protocol.cc \
+  $'frames_[index_] = 0;\n  move_in_order(index_, false);' $'frames_[index_] = 0;\n  ++frame_;' \
+  stream_protocol_test '*Scripts'
+mutant "stream: an entry of the table is taken on trust" csrc/stream_protocol.cc \
+  'if (index >= slots_) return JM_ERR_CORRUPT;' '' stream_protocol_test 'Hostile*'
+mutant "stream: the layout is taken on trust" csrc/stream_protocol.cc \
+  'block.stride < JM_DATA_OFFSET + found->capacity || block.stride > (bytes - block.first) / block.slots) {' \
+  'block.stride < JM_DATA_OFFSET + found->capacity) {' stream_protocol_test '*NoStreams'
+mutant "stream: the end stores to what is read only" csrc/stream_protocol.cc \
+  'if (!writable_) return;  // no writer of this handle waits' '' stream_protocol_test '*ReadOnly'
+
+# Streams: who comes, goes, waits and dies.
+mutant "stream: a dead reader's pins are its heir's" csrc/stream_protocol.cc \
+  'forget(number);  // what a dead one left' '' stream_protocol_test 'Reclaim*'
+mutant "stream: no second look at the sequence at the join" csrc/stream_protocol.cc \
+  'reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;' \
+  'reader->seen_ = frame_ - frame_;' stream_protocol_test '*Scripts'
+mutant "stream: a reader that joins is not waited for" csrc/stream_protocol.cc \
+  'if (cursor < oldest && (cursor == 0 || cursor + slots_ > frame_)) oldest = cursor;' \
+  'if (cursor < oldest && cursor + slots_ > frame_) oldest = cursor;' stream_protocol_test '*JoinsIsWaitedFor'
+mutant "stream: a cursor is left as others changed it" csrc/stream_protocol.cc \
+  'if (cursor.load(std::memory_order_relaxed) != frame) {' 'if (false) {' stream_protocol_test '*PutsItsCursorRight'
+mutant "stream: a release wakes no writer" csrc/stream_protocol.cc \
+  $'pins(index).fetch_and(~bit_of(reader->number_), std::memory_order_seq_cst);\n  given_back();' \
+  'pins(index).fetch_and(~bit_of(reader->number_), std::memory_order_seq_cst);' stream_protocol_test '*IsWoken'
+mutant "stream: who leaves wakes no writer" csrc/stream_protocol.cc \
+  $'if (own_ == 0) reader_locks_->close();\n  }\n  given_back();' $'if (own_ == 0) reader_locks_->close();\n  }' \
+  stream_protocol_test '*IsWoken'
+mutant "stream: a writer does not say that it waits" csrc/stream_protocol.cc \
+  'head().writer_waits.store(1, std::memory_order_seq_cst);' '' stream_test 'Stream.PingPong'
+mutant "stream: a commit wakes no reader" csrc/stream_protocol.cc \
+  $'head().sequence.store(2 * frame_, std::memory_order_seq_cst);\n  committed();' \
+  'head().sequence.store(2 * frame_, std::memory_order_seq_cst);' stream_test 'Stream.PingPong'
+mutant "stream: the dead are not looked for" csrc/stream_protocol.cc \
+  'if (index < 0 && reclaim()) {' 'if (false) {' stream_protocol_test 'Reclaim*'
+mutant "stream: the dead are looked for late" csrc/stream_protocol.cc \
+  "constexpr std::int64_t kLookForReaders = 40'000'000;" "constexpr std::int64_t kLookForReaders = 400'000'000;" \
+  stream_test '*AReadersIsNoticedSoon'
+mutant "stream: the living are taken for dead" csrc/stream_protocol.cc \
+  'if (lock_->take(descriptor, 1 + number) != 0) return;' 'lock_->take(descriptor, 1 + number);' \
+  stream_protocol_test 'Reclaim*'
+mutant "stream: a dead one's lock is kept" csrc/stream_protocol.cc \
+  'lock_->give(1 + number);' '' stream_protocol_test 'Reclaim*'
+mutant "stream: a takeover forgets what was committed in a slot" csrc/stream_protocol.cc \
+  '} else if (frames_[i] == frame_ + 1) {' '} else if (false) {' stream_protocol_test '*TakeOver*'
+mutant "stream: a takeover keeps an odd slot" csrc/stream_protocol.cc \
+  'if ((sequence & 1) != 0 || frames_[i] > frame_ + 1) {' 'if (frames_[i] > frame_ + 1) {' \
+  stream_protocol_test '*TakeOver*'
+mutant "stream: a takeover clears the metadata of what is held" csrc/stream_protocol.cc \
+  'if (pins(i).load(std::memory_order_seq_cst) == 0) {' 'if (true) {' stream_protocol_test '*TakeOver*'
+mutant "stream: what is kept is given back" csrc/stream.cc \
+  'if (current_.version == frame.version) current_ = {};' '' stream_test '*WhatIsKept*'
+mutant "stream: a writer that found no slot keeps the lock" csrc/stream.cc \
+  'if (!keep_lock || none || status != JM_OK) writer_.unlock();' 'if (!keep_lock || status != JM_OK) writer_.unlock();' \
+  stream_test '*BeginAndCommit*:*Timeouts*:StreamStress*'
+
 # Files.
 mutant "a memfd that anybody may open" csrc/share_linux.cc \
   'if (fchmod(file, 0600) != 0 || ftruncate' 'if (ftruncate' share_test '*SealedDescriptors'

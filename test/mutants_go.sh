@@ -63,6 +63,54 @@ mutant "forgotten segments bring about no collection" mapping.go \
   'func (l *mappingLedger) full() bool {' 'func (l *mappingLedger) full() bool { return false; }; func (l *mappingLedger) never() bool {' \
   TestForgotten
 
+# Streams.
+mutant "the next Next gives nothing back" stream.go \
+  'err := p.core.take(before.version, before.data, t)' 'err := p.core.take(0, before.data, t)' 'TestStreamKeep'
+mutant "Keep keeps nothing" stream.go \
+  $'defer r.place.mu.Unlock()\n\tif r.current.version == t.version {\n\t\tr.current.version = 0\n\t}\n}' \
+  $'defer r.place.mu.Unlock()\n}' 'TestStreamKeep|TestStreamFrames'
+mutant "Release gives nothing back" stream.go 'r.place.core.release(t.version, t.data)' '' 'TestStreamKeep|TestStreamWriterWaits'
+mutant "Close of a Reader gives nothing back" stream.go \
+  $'if r.place != nil {\n\t\tr.stream.leave(r.place)' $'if false {\n\t\tr.stream.leave(r.place)' \
+  'TestStreamMostReaders|TestStreamWriterWaits'
+mutant "Close of a Reader wakes nobody that is about to park" stream.go \
+  'for r.stream.waiters.wake(); r.parks.Load(); {' 'for r.stream.waiters.wake(); false; {' TestStreamReaderCloseAcrossProcesses
+mutant "a forgotten Reader keeps its place" stream.go $'s.leave(p)\n\t\tp.core.free()' '_ = p' TestStreamForgottenReaders
+mutant "forgotten Streams count with one slot" mapping.go \
+  'm := &mapping{core: c, header: c.base(), owned: &owned{core: c, open: true, bytes: uint64(c.bytes())}}' \
+  'm := &mapping{core: c, header: c.base(), owned: &owned{core: c, open: true, bytes: uint64(c.capacity())}}' TestStreamForgotten$
+mutant "one cycle of the collector is enough" mapping.go \
+  'for cycle := 0; cycle < 2 && full; cycle++ {' 'for cycle := 0; cycle < 1 && full; cycle++ {' TestStreamForgotten$
+mutant "a closed Reader stays with its contexts" wait.go \
+  $'if a := k.kept.Swap(nil); a != nil {\n\t\ta.cancel()' $'if a := k.kept.Swap(nil); false {\n\t\ta.cancel()' TestStreamContexts
+mutant "Valid ignores what is held" tensor.go \
+  'if t.mapping.slot != nil && t.mapping.slot.holds(t.version) {' 'if false {' TestStreamKeep
+mutant "what was given back is valid" stream.go \
+  'held := load64(&l.reader.place.held[l.index]) == version' 'held := true' TestStreamKeep
+mutant "a reader that nobody waits for where every frame counts" stream.go \
+  $'if s.every {\n\t\t\treturn nil' $'if false {\n\t\t\treturn nil' TestStreamCopies
+mutant "a copy of a frame may take any memory" stream.go \
+  'if err == nil && t.length > s.maxBytes {' 'if false {' 'TestStreamCopies|TestStreamReadCopy'
+mutant "a stream's update that fails is committed" stream.go 'filled := false' 'filled := true' TestStreamUpdateGivesUp
+mutant "a stream's panic leaves the lock held" stream.go \
+  $'defer s.unlockWriting()\n\tdata, err := s.mapping.core.streamBegin(shape, dtype)' \
+  $'data, err := s.mapping.core.streamBegin(shape, dtype)' TestStreamUpdateGivesUp
+mutant "a stream of the other policy is as good" stream.go 'case s.every != o.everyFrame:' 'case false:' TestOpenOrCreateStream
+mutant "Next goes on past its context" stream.go 'if s.sequence()&1 != 0 {' 'if false {' TestStreamVectors
+mutant "slots of one frame are believed" csrc/stream_protocol.cc \
+  'if (frame == 0 || frame + slots_ <= last) continue;' 'continue;' TestStreamVectors
+mutant "a writer that waits is not woken" csrc/stream_protocol.cc \
+  'wait::wake_all(&head().released, shared_);' '' TestStreamWaitsForSlotAcrossProcesses
+mutant "dead readers hold a writer up for ever" csrc/stream_protocol.cc \
+  'if (index < 0 && reclaim()) {' 'if (false) {' TestStreamReaderDies
+mutant "a living reader loses its pins" csrc/stream_protocol.cc \
+  'if (lock_->take(descriptor, 1 + number) != 0) return;' 'lock_->take(descriptor, 1 + number);' 'TestStreamReaderDies|TestStreamNoSlot|TestStreamWriterContext'
+mutant "the next writer of a stream puts nothing right" csrc/stream_protocol.cc \
+  $'if (const jm_status status = become_writer()) return status;\n  recover();' \
+  $'if (const jm_status status = become_writer()) return status;' 'TestStreamWriterDies|TestStreamKill'
+mutant "List leaves streams out" csrc/capi.cc \
+  'if (magic == JM_MAGIC || magic == JM_STREAM_MAGIC) return name;' 'if (magic == JM_MAGIC) return name;' TestStreamNames
+
 # Waiting.
 mutant "a commit that wakes nobody" judemap.go $'s.letGo()\n\ts.waiters.wake()' 's.letGo()' TestNoLostWake
 mutant "no second look before parking" wait.go \

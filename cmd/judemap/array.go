@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -28,35 +31,94 @@ const copyTimeout = 2 * time.Second
 
 var errNoTime = errors.New("is being written all the time")
 
-// copyTensor returns a copy of a segment's tensor. It tries for as long as limit, because a writer of another process may
-// commit without a pause, or take its time over a commit.
-func copyTensor(ctx context.Context, s *judemap.Segment, limit time.Duration) (judemap.Tensor, error) {
+// A source is a segment or a stream, as commands see both.
+type source interface {
+	Name() string
+	Version() uint64
+	ByteCapacity() int
+	Writer() judemap.WriterState
+	ReadCopy(context.Context) (judemap.Tensor, error)
+	File() (*os.File, error)
+	Close() error
+	CloseWait() error
+}
+
+// kindOf returns what a source is, in a word.
+func kindOf(s source) string {
+	if _, ok := s.(*judemap.Stream); ok {
+		return "stream"
+	}
+	return "segment"
+}
+
+// policyOf says in a word which frames the readers of a stream get.
+func policyOf(s *judemap.Stream) string {
+	if s.EveryFrame() {
+		return "every frame"
+	}
+	return "newest"
+}
+
+// copyTensor returns a copy of a segment's tensor, or of a stream's newest frame. It tries for as long as limit, because a
+// writer of another process may commit without a pause, or take its time over a commit.
+func copyTensor(ctx context.Context, s source, limit time.Duration) (judemap.Tensor, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	t, err := s.ReadCopy(limited)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return t, fmt.Errorf("segment %q %w: no copy of it came about in %v", s.Name(), errNoTime, limit)
+		return t, fmt.Errorf("%s %q %w: no copy of it came about in %v", kindOf(s), s.Name(), errNoTime, limit)
 	case errors.Is(err, judemap.ErrCapacity): // the library names its option
 		return t, errors.New(strings.ReplaceAll(err.Error(), "WithMaxBytes", "--"+maxBytesFlag))
 	}
 	return t, err
 }
 
-// openToRead opens a segment only to read it, which needs no right to write and wakes nobody.
-func openToRead(name string, options ...judemap.Option) (*judemap.Segment, error) {
-	return judemap.Open(name, append(options, judemap.WithReadOnly())...)
+// openSource opens the segment or stream of that name.
+func openSource(name string, options ...judemap.Option) (source, error) {
+	segment, err := judemap.Open(name, options...)
+	if err == nil {
+		return segment, nil
+	}
+	if !errors.Is(err, judemap.ErrCorrupt) { // which is what it says of a stream
+		return nil, err
+	}
+	stream, streamErr := judemap.OpenStream(name, options...)
+	if streamErr != nil {
+		return nil, fmt.Errorf("%w; %w", err, streamErr)
+	}
+	return stream, nil
+}
+
+// openToRead opens a segment or stream only to read it, which needs no right to write, wakes nobody, and holds up nobody.
+func openToRead(name string, options ...judemap.Option) (source, error) {
+	return openSource(name, append(options, judemap.WithReadOnly())...)
+}
+
+// printJSON prints a value as JSON, indented.
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+const jsonFlag = "json"
+
+// addJSONFlag gives a command the flag for JSON in place of text.
+func addJSONFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool(jsonFlag, false, "print JSON, for programs")
 }
 
 const maxBytesFlag = "max-bytes"
 
 // addMaxBytesFlag gives a command that copies a tensor the flag for the most bytes that this may take. The function that
-// it returns opens a segment to read so much.
-func addMaxBytesFlag(cmd *cobra.Command) (open func(name string) (*judemap.Segment, error)) {
+// it returns opens a segment or stream to read so much.
+func addMaxBytesFlag(cmd *cobra.Command) (open func(name string) (source, error)) {
 	var maxBytes int
 	cmd.Flags().IntVar(&maxBytes, maxBytesFlag, 0,
 		"the most bytes that the tensor may have, which is copied (default: a quarter of the memory)")
-	return func(name string) (*judemap.Segment, error) {
+	return func(name string) (source, error) {
 		if !cmd.Flags().Changed(maxBytesFlag) {
 			return openToRead(name)
 		}
@@ -71,12 +133,45 @@ func addMaxBytesFlag(cmd *cobra.Command) (open func(name string) (*judemap.Segme
 type look struct {
 	dtype string // or "-"
 	shape string // or why there is none
+	dims  []int  // the shape, if there is one
 	bytes int
 	err   error
 }
 
-// lookAt looks at a segment's tensor. A commit in progress is waited for, but not a long one.
-func lookAt(s *judemap.Segment) look {
+// lookAt looks at a segment's tensor, or a stream's newest frame. A commit in progress is waited for, but not a long one.
+func lookAt(s source) look {
+	if stream, ok := s.(*judemap.Stream); ok {
+		return lookAtStream(stream)
+	}
+	return lookAtSegment(s.(*judemap.Segment))
+}
+
+// lookAtStream asks the stream what it would log of its newest frame, for which nothing is copied.
+func lookAtStream(s *judemap.Stream) look {
+	l := look{dtype: "-", shape: "being written", err: judemap.ErrBusy}
+	for until := now() + 2*time.Millisecond; l.err != nil && now() < until; {
+		for _, attr := range s.LogValue().Group() {
+			switch attr.Key {
+			case "dtype":
+				l.dtype = attr.Value.String()
+			case "shape":
+				shape, _ := attr.Value.Any().([]int)
+				dtype, _ := judemap.ParseDType(l.dtype)
+				l.shape, l.dims, l.bytes, l.err = fmt.Sprint(shape), shape, dtype.Size(), nil
+				for _, n := range shape {
+					l.bytes *= n
+				}
+			}
+		}
+		if l.err != nil && s.Version() == 0 {
+			l.shape, l.err = "empty", judemap.ErrEmpty
+			break
+		}
+	}
+	return l
+}
+
+func lookAtSegment(s *judemap.Segment) look {
 	until := now() + 2*time.Millisecond
 	t, err := s.TryRead()
 	for errors.Is(err, judemap.ErrBusy) && now() < until {
@@ -85,7 +180,7 @@ func lookAt(s *judemap.Segment) look {
 	l := look{dtype: "-", err: err}
 	switch {
 	case err == nil:
-		l.dtype, l.shape, l.bytes = t.DType().String(), fmt.Sprint(t.Shape()), len(t.Data())
+		l.dtype, l.shape, l.dims, l.bytes = t.DType().String(), fmt.Sprint(t.Shape()), t.Shape(), len(t.Data())
 	case errors.Is(err, judemap.ErrEmpty):
 		l.shape = "empty"
 	case errors.Is(err, judemap.ErrCorrupt):
@@ -100,7 +195,7 @@ func lookAt(s *judemap.Segment) look {
 	return l
 }
 
-// nameText returns a segment's name as it is, or quoted if that could do something to a terminal or a table.
+// nameText returns a name as it is, or quoted if that could do something to a terminal or a table.
 func nameText(name string) string {
 	quoted := strconv.Quote(name)
 	if quoted != `"`+name+`"` || strings.Contains(name, " ") {

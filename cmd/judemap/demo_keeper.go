@@ -14,34 +14,34 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// How the demo's segment does not outlive it, however it ends: nothing in a process can answer SIGKILL, so another one
-// takes the segment's name away.
+// How the demo's stream, or segment, does not outlive it, however it ends: nothing in a process can answer SIGKILL, so
+// another one takes its name away.
 
 const demoPrefix = "judemap-demo-"
 
-// demoSegment returns the name of the segment of the demo with that process number.
-func demoSegment(pid int) string { return demoPrefix + strconv.Itoa(pid) }
+// demoName returns the name under which the demo with that process number has its frames.
+func demoName(pid int) string { return demoPrefix + strconv.Itoa(pid) }
 
-// A keeper is a process that takes the name of the demo's segment away when the demo is gone. It is started before
-// there is a segment. It notices that its standard input closes, which is what the kernel does for the demo at the latest.
+// A keeper is a process that takes the demo's name away when the demo is gone. It is started before there is anything of
+// that name. It notices that its standard input closes, which is what the kernel does for the demo at the latest.
 type keeper struct {
 	cmd   *exec.Cmd
 	input io.Closer
 }
 
-func startKeeper(segment string) (*keeper, error) {
+func startKeeper(name string) (*keeper, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "demo-keeper", segment)
+	cmd := exec.Command(program, "demo-keeper", name)
 	cmd.SysProcAttr = apart() // what a terminal or a shell sends to the demo and its workers does not reach it
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the process that looks after the segment: %w", err)
+		return nil, fmt.Errorf("starting the process that takes the demo's name away: %w", err)
 	}
 	return &keeper{cmd, input}, nil
 }
@@ -54,8 +54,8 @@ func (k *keeper) dismiss() {
 
 func newKeeperCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "demo-keeper SEGMENT",
-		Short:  "Takes the name of the demo's segment away when the demo is gone",
+		Use:    "demo-keeper NAME",
+		Short:  "Takes the demo's name away when the demo is gone",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -66,8 +66,8 @@ func newKeeperCommand() *cobra.Command {
 	}
 }
 
-// sweepDemos takes away the names of segments that demos left, as they do when their keepers are killed with them. A
-// segment that somebody writes to stays: its demo may run where process numbers are others, in a container.
+// sweepDemos takes away the names that demos left, as they do when their keepers are killed with them. What somebody writes
+// to stays: its demo may run where process numbers are others, in a container.
 func sweepDemos() error {
 	names, err := judemap.List()
 	if err != nil {
@@ -75,7 +75,7 @@ func sweepDemos() error {
 	}
 	for _, name := range names {
 		pid, err := strconv.Atoi(strings.TrimPrefix(name, demoPrefix))
-		if err != nil || name != demoSegment(pid) || pid != os.Getpid() && isRunning(pid) {
+		if err != nil || name != demoName(pid) || pid != os.Getpid() && isRunning(pid) {
 			continue
 		}
 		s, err := openToRead(name)
@@ -83,7 +83,7 @@ func sweepDemos() error {
 			continue // gone meanwhile
 		}
 		if s.Writer() != judemap.WriterOther {
-			_ = judemap.Remove(name) // not permitted for a segment of another user, who sweeps as well
+			_ = judemap.Remove(name) // not permitted for what is another user's, who sweeps as well
 		}
 		_ = s.CloseWait()
 	}

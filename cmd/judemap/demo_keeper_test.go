@@ -17,7 +17,7 @@ import (
 	"github.com/judemap/judemap"
 )
 
-// gone waits until there is no segment of that name, for as long as a keeper may take on a busy machine.
+// gone waits until there is nothing of that name, for as long as a keeper may take on a busy machine.
 func gone(name string) bool {
 	for deadline := time.Now().Add(10 * time.Second); exists(name); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -42,8 +42,8 @@ func TestDemoKilled(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(wait)
-				segment := demoSegment(demo.Process.Pid)
-				if exists(segment) {
+				name := demoName(demo.Process.Pid)
+				if exists(name) {
 					existed.Add(1)
 				}
 				whom := demo.Process.Pid
@@ -54,30 +54,30 @@ func TestDemoKilled(t *testing.T) {
 					t.Error(err)
 				}
 				_ = demo.Wait()
-				if !gone(segment) {
-					t.Errorf("killed after %v, it left its segment", wait)
-					_ = judemap.Remove(segment)
+				if !gone(name) {
+					t.Errorf("killed after %v, it left its stream", wait)
+					_ = judemap.Remove(name)
 				}
 			})
 		}
 	})
-	t.Logf("%d of 48 demos had a segment when they were killed", existed.Load())
+	t.Logf("%d of 48 demos had a stream when they were killed", existed.Load())
 	if existed.Load() == 0 {
-		t.Error("all were killed before they had a segment")
+		t.Error("all were killed before they had a stream")
 	}
 }
 
 // What demos left that were killed together with their keepers, the next demo takes away, and nothing else.
 func TestDemoSweeps(t *testing.T) {
-	ended := func() string { // a demo's segment that no demo has
+	ended := func() string { // a demo's name that no demo has
 		t.Helper()
 		process := exec.Command(command, "--help")
 		if err := process.Run(); err != nil {
 			t.Fatal(err)
 		}
-		return demoSegment(process.Process.Pid)
+		return demoName(process.Process.Pid)
 	}
-	create := func(name string) *judemap.Segment {
+	create := func(name string) *judemap.Segment { // what demos left that ran with --segment
 		t.Helper()
 		s, err := judemap.Create(name, 64)
 		if err != nil {
@@ -90,7 +90,7 @@ func TestDemoSweeps(t *testing.T) {
 		return s
 	}
 	other := segmentName(t) + "-" + ended()
-	left, died, written, lives, odd := ended(), ended(), ended(), demoSegment(os.Getpid()), demoPrefix+"0"+strings.TrimPrefix(ended(), demoPrefix)
+	left, died, written, lives, odd := ended(), ended(), ended(), demoName(os.Getpid()), demoPrefix+"0"+strings.TrimPrefix(ended(), demoPrefix)
 	for _, name := range []string{left, other, lives, odd} {
 		create(name)
 	}

@@ -25,10 +25,18 @@ const (
 	roleConsumer role = "consumer"
 )
 
+// A task is what a worker is to do.
+type task struct {
+	role role
+	fps  float64       // a producer's
+	work time.Duration // a consumer's, on each frame
+}
+
 // A worker is a producer or consumer. What the demo knows of it, it knows from its events.
 type worker struct {
 	role role
 	name string       // for messages
+	pid  int          // 0: a goroutine
 	stop func()       // tells it to stop
 	kill func() error // ends it at once
 
@@ -49,7 +57,7 @@ type event struct {
 
 // workers starts them. Their events must be taken until the last of them has ended.
 type workers interface {
-	start(role role, fps float64) (*worker, error)
+	start(t task) (*worker, error)
 	events() <-chan event
 }
 
@@ -58,26 +66,28 @@ const filmDescriptor = 3
 
 type processes struct {
 	program string
-	segment string
+	name    string // of the carrier
 	film    *os.File
 	channel chan event
 }
 
-func newProcesses(segment, film *judemap.Segment) (*processes, error) {
+func newProcesses(c carrier, film *judemap.Segment) (*processes, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	file, err := film.File()
-	return &processes{program, segment.Name(), file, make(chan event)}, err
+	return &processes{program, c.Name(), file, make(chan event)}, err
 }
 
 func (p *processes) events() <-chan event { return p.channel }
 
-func (p *processes) start(role role, fps float64) (*worker, error) {
-	args := []string{"demo-" + string(role), p.segment}
-	if role == roleProducer {
-		args = append(args, "--fps", strconv.FormatFloat(fps, 'g', -1, 64))
+func (p *processes) start(t task) (*worker, error) {
+	args := []string{"demo-" + string(t.role), p.name}
+	if t.role == roleProducer {
+		args = append(args, "--fps", strconv.FormatFloat(t.fps, 'g', -1, 64))
+	} else {
+		args = append(args, "--work", t.work.String())
 	}
 	cmd := exec.Command(p.program, args...)
 	cmd.ExtraFiles = []*os.File{p.film}
@@ -92,11 +102,12 @@ func (p *processes) start(role role, fps float64) (*worker, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting a %s: %w", role, err)
+		return nil, fmt.Errorf("starting a %s: %w", t.role, err)
 	}
 	w := &worker{
-		role: role,
+		role: t.role,
 		name: strconv.Itoa(cmd.Process.Pid),
+		pid:  cmd.Process.Pid,
 		stop: func() { _, _ = io.WriteString(in, "stop\n") }, // fails if it has ended
 		kill: cmd.Process.Kill,
 	}
@@ -118,18 +129,19 @@ func (p *processes) start(role role, fps float64) (*worker, error) {
 }
 
 type goroutines struct {
-	segment, film *judemap.Segment
-	channel       chan event
-	started       int
+	carrier carrier
+	film    *judemap.Segment
+	channel chan event
+	started int
 }
 
-func newGoroutines(segment, film *judemap.Segment) *goroutines {
-	return &goroutines{segment: segment, film: film, channel: make(chan event)}
+func newGoroutines(c carrier, film *judemap.Segment) *goroutines {
+	return &goroutines{carrier: c, film: film, channel: make(chan event)}
 }
 
 func (g *goroutines) events() <-chan event { return g.channel }
 
-func (g *goroutines) start(role role, fps float64) (*worker, error) {
+func (g *goroutines) start(t task) (*worker, error) {
 	film, err := g.film.Read()
 	if err != nil {
 		return nil, err
@@ -137,7 +149,7 @@ func (g *goroutines) start(role role, fps float64) (*worker, error) {
 	g.started++
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{
-		role: role,
+		role: t.role,
 		name: strconv.Itoa(g.started),
 		stop: cancel,
 		kill: func() error { return errors.New("a goroutine can't be killed") },
@@ -148,10 +160,10 @@ func (g *goroutines) start(role role, fps float64) (*worker, error) {
 	}
 	go func() {
 		var err error
-		if role == roleProducer {
-			err = produce(ctx, g.segment, film.Data(), fps, send)
+		if t.role == roleProducer {
+			err = produce(ctx, g.carrier, film.Data(), t.fps, send)
 		} else {
-			err = consume(ctx, g.segment, film.Data(), send)
+			err = consume(ctx, g.carrier, film.Data(), t.work, send)
 		}
 		cancel()
 		g.channel <- event{worker: w, ended: true, err: err}

@@ -54,8 +54,12 @@ func TestDemo(t *testing.T) {
 		says   string
 	}{
 		{"demo --time 1s", 2, "Each is a process"},
-		{"demo --time 600ms --consumers 3 --fps 100", 1, "to 3 consumers"},
+		{"demo --time 600ms --consumers 3 --fps 100 --work 1ms", 1, "to 3 consumers.\nThey go through a stream of 5 slots, in which the newest wins. Consumers work on each for 1ms."},
+		{"demo --time 1s --every-frame", 2, "in which every frame counts"},
+		{"demo --time 600ms --segment", 2, "through a segment. Consumers go over each once."},
 		{"demo --time 600ms --goroutines", 2, "Each is a goroutine"},
+		{"demo --time 600ms --goroutines --every-frame", 2, "Each is a goroutine"},
+		{"demo --time 600ms --goroutines --segment", 2, "Each is a goroutine"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			if s, err := judemap.New(1); errors.Is(err, judemap.ErrUnsupported) {
@@ -70,18 +74,47 @@ func TestDemo(t *testing.T) {
 			if !strings.Contains(out, test.says) {
 				t.Errorf("it does not say %q", test.says)
 			}
-			for _, label := range []string{"torn", "went back"} {
+			for _, label := range []string{"wrong", "went back"} {
 				if n := numbers(t, out, label); len(n) != test.phases || sum(n) != 0 {
 					t.Errorf("%s: %v, want %d zeros", label, n, test.phases)
 				}
 			}
-			views, checked := numbers(t, out, "views"), numbers(t, out, "checked")
+			commits, delivered := numbers(t, out, "commits"), numbers(t, out, "delivered")
+			checked, missed := numbers(t, out, "checked"), numbers(t, out, "missed")
 			if checked[0] == 0 {
 				t.Error("no frame was checked at a pace that leaves time for it")
 			}
-			for i, over := range numbers(t, out, "overwritten") {
-				if checked[i]+over != views[i] {
-					t.Errorf("phase %d: checked %d and overwritten %d are not the %d views", i, checked[i], over, views[i])
+			if want := fmt.Sprintf("%d frames checked, 0 wrong, %d missed", sum(checked), sum(missed)); !strings.Contains(out, want) {
+				t.Errorf("it does not say %q", want)
+			}
+			overwritten := make([]int, test.phases)
+			consumers := 2
+			switch {
+			case strings.Contains(test.args, "--segment"):
+				overwritten = numbers(t, out, "overwritten")
+			case strings.Contains(test.args, "--consumers 3"):
+				consumers = 3
+				fallthrough
+			default:
+				for i, n := range commits {
+					if consumers*n != delivered[i]+missed[i] {
+						t.Errorf("phase %d: %d delivered and %d missed are not %d times %d commits", i, delivered[i], missed[i],
+							consumers, n)
+					}
+				}
+				if held := numbers(t, out, "held"); held[0] == 0 || held[0] > consumers {
+					t.Errorf("%d slots were held by %d consumers", held[0], consumers)
+				}
+			}
+			for i, over := range overwritten {
+				if checked[i]+over != delivered[i] {
+					t.Errorf("phase %d: checked %d and overwritten %d are not the %d delivered", i, checked[i], over, delivered[i])
+				}
+			}
+			if strings.Contains(test.args, "--every-frame") {
+				// In half of the time, with 10 ms of work for each frame, and four slots that it is ahead by at the end.
+				if sum(missed) != 0 || commits[1] > 100 {
+					t.Errorf("missed %v, %d commits by a producer that waits for consumers", missed, commits[1])
 				}
 			}
 			if strings.ContainsAny(out, "\x1b\r▀") {
@@ -95,23 +128,44 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoChaos(t *testing.T) {
+	t.Parallel() // it waits for most of the time
 	segmentName(t)
-	out := mustRun(t, "demo", "--chaos", "--time", "3s")
-	killed, noticed := numbers(t, out, "producers killed"), numbers(t, out, "noticed by all")
-	resumed := numbers(t, out, "next frame to all")
-	for i, n := range killed {
-		if n == 0 || noticed[i] != n || resumed[i] != n {
-			t.Errorf("phase %d: %d producers killed, %d deaths noticed by all, %d taken over", i, n, noticed[i], resumed[i])
-		}
-	}
-	if torn, back := numbers(t, out, "torn"), numbers(t, out, "went back"); sum(torn) != 0 || sum(back) != 0 {
-		t.Errorf("torn %v, went back %v", torn, back)
-	}
-	if got := strings.Count(out, "2 of 2 consumers noticed within"); got != sum(killed) {
-		t.Errorf("%d lines tell of %d deaths", got, sum(killed))
-	}
-	if t.Failed() {
-		t.Log(out)
+	for _, flags := range []string{"", "--every-frame", "--segment"} {
+		t.Run(flags, func(t *testing.T) {
+			t.Parallel()
+			out := mustRun(t, append([]string{"demo", "--chaos", "--time", "4s", "--work", "2ms"}, strings.Fields(flags)...)...)
+			killed, noticed := numbers(t, out, "producers killed"), numbers(t, out, "noticed by all")
+			resumed := numbers(t, out, "next frame to all")
+			for i, n := range killed {
+				if noticed[i] != n || resumed[i] != n {
+					t.Errorf("phase %d: %d producers killed, %d deaths noticed by all, %d taken over", i, n, noticed[i], resumed[i])
+				}
+			}
+			if sum(killed) == 0 {
+				t.Error("no producer was killed")
+			}
+			if wrong, back := numbers(t, out, "wrong"), numbers(t, out, "went back"); sum(wrong) != 0 || sum(back) != 0 {
+				t.Errorf("wrong %v, went back %v", wrong, back)
+			}
+			if got := strings.Count(out, "2 of 2 consumers noticed within"); got != sum(killed) {
+				t.Errorf("%d lines tell of %d deaths", got, sum(killed))
+			}
+			if flags != "--segment" {
+				lost, back := sum(numbers(t, out, "consumers killed")), sum(numbers(t, out, "slots back"))
+				if lost == 0 || back != lost {
+					t.Errorf("%d consumers killed, and %d times their slots came back", lost, back)
+				}
+				if got := strings.Count(out, "its place was free again within"); got != lost {
+					t.Errorf("%d lines tell of %d deaths", got, lost)
+				}
+			}
+			if missed := numbers(t, out, "missed"); flags == "--every-frame" && sum(missed) != 0 {
+				t.Errorf("missed %v", missed)
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
 	}
 }
 
@@ -153,9 +207,9 @@ func TestDemoSave(t *testing.T) {
 	t.Error("the picture is no frame of the film")
 }
 
-// startDemo starts a demo that would run for long, and returns it with the name of its segment once consumers take
-// frames. wait waits for its end and returns what else it printed.
-func startDemo(t *testing.T) (demo *exec.Cmd, segment string, wait func() string) {
+// startDemo starts a demo that would run for long, and returns it with the name of its stream once consumers take frames.
+// wait waits for its end and returns what else it printed.
+func startDemo(t *testing.T) (demo *exec.Cmd, stream string, wait func() string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -174,13 +228,13 @@ func startDemo(t *testing.T) (demo *exec.Cmd, segment string, wait func() string
 			t.Fatal(err)
 		}
 		if _, name, found := strings.Cut(line, "judemap watch "); found {
-			segment = strings.TrimSpace(name)
+			stream = strings.TrimSpace(name)
 		}
-		if strings.Contains(line, "views, checked") {
+		if strings.Contains(line, "delivered, checked") {
 			break
 		}
 	}
-	return demo, segment, func() string {
+	return demo, stream, func() string {
 		rest, err := io.ReadAll(lines)
 		if err != nil {
 			t.Error(err)
@@ -190,15 +244,15 @@ func startDemo(t *testing.T) (demo *exec.Cmd, segment string, wait func() string
 	}
 }
 
-// workersOf returns the processes whose arguments have that segment's name.
-func workersOf(t *testing.T, segment string) (pids []string) {
+// workersOf returns the processes whose arguments have that name.
+func workersOf(t *testing.T, name string) (pids []string) {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		if line, err := os.ReadFile(path); err == nil && bytes.Contains(line, []byte("\x00"+segment+"\x00")) {
+		if line, err := os.ReadFile(path); err == nil && bytes.Contains(line, []byte("\x00"+name+"\x00")) {
 			pids = append(pids, path)
 		}
 	}
@@ -221,11 +275,11 @@ func TestDemoInterrupted(t *testing.T) {
 		{syscall.SIGKILL, -1}, // and here
 	} {
 		t.Run(test.signal.String(), func(t *testing.T) {
-			demo, segment, wait := startDemo(t)
-			if n := len(workersOf(t, segment)); n != 4 {
+			demo, stream, wait := startDemo(t)
+			if n := len(workersOf(t, stream)); n != 4 {
 				t.Errorf("%d processes, want a producer, two consumers and a keeper", n)
 			}
-			if s, err := judemap.Open(segment); err != nil {
+			if s, err := judemap.OpenStream(stream); err != nil {
 				t.Error(err)
 			} else {
 				s.Close()
@@ -237,13 +291,13 @@ func TestDemoInterrupted(t *testing.T) {
 			if got := demo.ProcessState.ExitCode(); got != test.status {
 				t.Errorf("status %d, want %d", got, test.status)
 			}
-			for deadline := time.Now().Add(5 * time.Second); len(workersOf(t, segment)) > 0; time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(5 * time.Second); len(workersOf(t, stream)) > 0; time.Sleep(10 * time.Millisecond) {
 				if test.status == 0 || time.Now().After(deadline) {
-					t.Fatalf("workers are left: %v", workersOf(t, segment))
+					t.Fatalf("workers are left: %v", workersOf(t, stream))
 				}
 			}
-			if exists(segment) {
-				t.Error("the segment is left")
+			if exists(stream) {
+				t.Error("the stream is left")
 			}
 			if test.status == 0 && !strings.Contains(out, "Interrupted.") {
 				t.Errorf("it printed %q", out)
@@ -255,7 +309,7 @@ func TestDemoInterrupted(t *testing.T) {
 // A demo whose output nobody reads any more ends in order, and in silence. One that can't write it says why.
 func TestDemoOutputFails(t *testing.T) {
 	segmentName(t)
-	for _, lines := range []int{1, 4} { // before and after there are workers
+	for _, lines := range []int{1, 5} { // before and after there are workers
 		t.Run(fmt.Sprintf("closed after %d", lines), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
@@ -279,9 +333,9 @@ func TestDemoOutputFails(t *testing.T) {
 			if status := demo.ProcessState.ExitCode(); status != 141 || complaints.Len() > 0 {
 				t.Errorf("%v, %q, want status 141 and silence", demo.ProcessState, &complaints)
 			}
-			if segment := demoSegment(demo.Process.Pid); exists(segment) {
-				t.Errorf("%s is left", segment)
-				_ = judemap.Remove(segment)
+			if name := demoName(demo.Process.Pid); exists(name) {
+				t.Errorf("%s is left", name)
+				_ = judemap.Remove(name)
 			}
 		})
 	}

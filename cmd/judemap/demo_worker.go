@@ -30,61 +30,68 @@ type report struct {
 
 // counts are a consumer's.
 type counts struct {
-	Views       int // of frames, that the consumer took
-	Checked     int // that were intact to the last byte
-	Overwritten int // that the next commit overtook while they were being checked, as Valid said
-	Missed      int // commits that were followed by another before the consumer looked
-	Torn        int // that were not intact, although Valid said that they were
-	Backwards   int // that were not newer than the one before
+	Frames      int           // that were delivered to the consumer
+	Checked     int           // that were right to the last byte, from when it had them until it was done with them
+	Overwritten int           // views of a segment that the next commit overtook meanwhile, as Valid said
+	Missed      int           // commits that were followed by another before the consumer looked
+	Wrong       int           // frames that were not the one that their version says, or did not stay it
+	Backwards   int           // that were not newer than the one before
+	Work        time.Duration // on all of them
+	Passes      int           // over all of their pixels
 }
 
 func (c *counts) add(other counts) {
-	c.Views += other.Views
+	c.Frames += other.Frames
 	c.Checked += other.Checked
 	c.Overwritten += other.Overwritten
 	c.Missed += other.Missed
-	c.Torn += other.Torn
+	c.Wrong += other.Wrong
 	c.Backwards += other.Backwards
+	c.Work += other.Work
+	c.Passes += other.Passes
 }
 
 // produce commits frames of the film until ctx ends: fps a second, or as many as it can if fps is 0.
-func produce(ctx context.Context, s *judemap.Segment, film []byte, fps float64, send func(report) error) error {
+func produce(ctx context.Context, c carrier, film []byte, fps float64, send func(report) error) error {
 	if err := send(report{Ready: true}); err != nil {
 		return err
 	}
-	number := commitsOf(s.Version()) // the last commit's, also if a producer before this one died in the middle of the next
 	for due := now(); ctx.Err() == nil; {
 		if fps > 0 {
 			// A producer that fell behind, since the machine was busy, does not hurry to catch up.
 			due = max(due+time.Duration(float64(time.Second)/fps), now()-time.Millisecond)
 			sleepUntil(due)
 		}
-		number++
-		err := s.Update(frameShape, judemap.Float32, func(frame []byte) error {
+		err := c.update(ctx, func(number uint64, frame []byte) {
 			copy(frame, filmFrame(film, number))
 			timecode{number, now()}.burn(frame)
-			return nil
 		})
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// consume takes frames until ctx ends, and checks every one.
-func consume(ctx context.Context, s *judemap.Segment, film []byte, send func(report) error) error {
+// consume takes frames until ctx ends, works on each for a time, and checks that it is right for all of that time.
+func consume(ctx context.Context, from carrier, film []byte, work time.Duration, send func(report) error) error {
+	begun := lastCommitted(from.Version())
+	reader, err := from.reader()
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
 	if err := send(report{Ready: true}); err != nil {
 		return err
 	}
-	c := consumer{film: film, send: send, version: lastCommitted(s.Version())}
+	c := consumer{carrier: from, reader: reader, film: film, work: work, send: send, version: begun}
 	c.reset()
 	for ctx.Err() == nil {
-		frame, err := s.Next(ctx, c.version)
+		frame, err := reader.Next(ctx)
 		at := now()
 		switch {
 		case err == nil:
-			err = c.take(&frame, at)
+			err = c.take(ctx, &frame, at)
 		case errors.Is(err, judemap.ErrWriterDied):
 			err = c.mourn(ctx, at)
 		case ctx.Err() != nil:
@@ -94,40 +101,57 @@ func consume(ctx context.Context, s *judemap.Segment, film []byte, send func(rep
 			return err
 		}
 	}
-	return c.finish(s)
+	return c.finish(ctx)
 }
 
 type consumer struct {
+	carrier carrier
+	reader  frameReader
 	film    []byte
+	work    time.Duration
 	send    func(report) error
-	version uint64   // of the last frame
-	last    timecode // of the last frame that was intact
+	version uint64   // of the last frame; at first, that when it began
+	missed  uint64   // by the reader, until then
+	last    timecode // of the last frame that was right; its number is 0 before the first
 	dead    bool     // the producer is
 
 	pending report        // not yet sent
 	sent    time.Duration // when the last report was
 }
 
-// take checks a frame, which the consumer had at that time.
-func (c *consumer) take(frame *judemap.Tensor, at time.Duration) error {
-	timecode, intact := isIntact(frame.Data(), c.film)
-	valid := frame.Valid() // asked after the last look at the data
-
+// take works on a frame, which the consumer had at that time. Its work is to compare every pixel with the film that it
+// knows, again and again.
+func (c *consumer) take(ctx context.Context, frame *judemap.Tensor, at time.Duration) error {
 	n := &c.pending.Counts
-	n.Views++
-	n.Missed += int(commitsOf(frame.Version())-commitsOf(c.version)) - 1
+	n.Frames++
+	code, right := isIntact(frame.Data(), c.film)
+	right = right && code.number == commitsOf(frame.Version())
+	for n.Passes++; right && now()-at < c.work && ctx.Err() == nil; n.Passes++ {
+		var again timecode
+		again, right = isIntact(frame.Data(), c.film)
+		right = right && again == code
+	}
+	valid := frame.Valid() // asked after the last look at the data
+	n.Work += now() - at
+
+	missed := c.reader.Missed() - c.missed
+	c.missed += missed
+	n.Missed += int(missed)
+	if c.last.number != 0 && commitsOf(frame.Version())-commitsOf(c.version) != missed+1 {
+		n.Wrong++ // frames went missing that the reader does not know of
+	}
 	switch {
-	case !valid:
+	case !valid && !c.carrier.holds():
 		n.Overwritten++
-	case !intact:
-		n.Torn++
+	case !valid || !right:
+		n.Wrong++
 	default:
 		n.Checked++
-		c.pending.Latencies.add(at - timecode.at)
-		if timecode.number <= c.last.number || timecode.at < c.last.at {
+		c.pending.Latencies.add(at - code.at)
+		if code.number <= c.last.number || code.at < c.last.at {
 			n.Backwards++
 		}
-		c.last = timecode
+		c.last = code
 	}
 	if frame.Version() <= c.version {
 		n.Backwards++
@@ -139,7 +163,7 @@ func (c *consumer) take(frame *judemap.Tensor, at time.Duration) error {
 		c.pending.ResumedAt = at
 		return c.flush()
 	}
-	if at-c.sent > 100*time.Millisecond {
+	if now()-c.sent > 100*time.Millisecond {
 		return c.flush()
 	}
 	return nil
@@ -161,16 +185,26 @@ func (c *consumer) mourn(ctx context.Context, at time.Duration) error {
 	return nil
 }
 
-// finish sends the last frame. The producer has ended.
-func (c *consumer) finish(s *judemap.Segment) error {
+// finish takes what is left, now that the producer has ended, and sends the last frame. ended is a context that has ended:
+// these frames are looked at once.
+func (c *consumer) finish(ended context.Context) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	frame, err := s.ReadCopy(ctx)
+	for last := lastCommitted(c.carrier.Version()); c.version < last; {
+		frame, err := c.reader.Next(ctx)
+		if err != nil {
+			break // it joined after the last frame, or the producer died in a commit and no other came
+		}
+		if err := c.take(ended, &frame, now()); err != nil {
+			return err
+		}
+	}
+	frame, err := c.carrier.ReadCopy(ctx)
 	if err != nil {
-		return c.flush() // no frame was ever committed, or the producer died in a commit and no other came
+		return c.flush() // no frame was ever committed, or likewise
 	}
 	if _, intact := isIntact(frame.Data(), c.film); !intact {
-		c.pending.Counts.Torn++
+		c.pending.Counts.Wrong++
 	}
 	c.pending.LastFrame = frame.Data()
 	return c.flush()
@@ -190,13 +224,13 @@ func (c *consumer) reset() {
 func newProducerCommand() *cobra.Command {
 	var fps float64
 	cmd := &cobra.Command{
-		Use:    "demo-producer SEGMENT",
+		Use:    "demo-producer NAME",
 		Short:  "The demo's producer",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return work(args[0], func(ctx context.Context, s *judemap.Segment, film []byte, send func(report) error) error {
-				return produce(ctx, s, film, fps, send)
+			return work(args[0], func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
+				return produce(ctx, c, film, fps, send)
 			})
 		}),
 	}
@@ -205,20 +239,25 @@ func newProducerCommand() *cobra.Command {
 }
 
 func newConsumerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "demo-consumer SEGMENT",
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use:    "demo-consumer NAME",
 		Short:  "A consumer of the demo",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return work(args[0], consume)
+			return work(args[0], func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
+				return consume(ctx, c, film, length, send)
+			})
 		}),
 	}
+	cmd.Flags().DurationVar(&length, "work", 0, "how long it works on each frame")
+	return cmd
 }
 
-// work does a worker's work in a process that the demo started: with the named segment, with the film in the file that
-// was passed along, until the demo says stop on the standard input. Reports go to the standard output.
-func work(name string, do func(context.Context, *judemap.Segment, []byte, func(report) error) error) error {
+// work does a worker's work in a process that the demo started: with the named carrier, with the film in the file that was
+// passed along, until the demo says stop on the standard input. Reports go to the standard output.
+func work(name string, do func(context.Context, carrier, []byte, func(report) error) error) error {
 	// What keys of a terminal send reaches all of the demo's processes; it is the demo's to say when each of them stops.
 	signal.Ignore(os.Interrupt, syscall.SIGQUIT, syscall.SIGHUP)
 
@@ -231,11 +270,11 @@ func work(name string, do func(context.Context, *judemap.Segment, []byte, func(r
 	if err != nil {
 		return err
 	}
-	s, err := judemap.Open(name)
+	c, err := openCarrier(name)
 	if err != nil {
 		return err
 	}
-	defer s.CloseWait()
+	defer c.CloseWait()
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -244,5 +283,5 @@ func work(name string, do func(context.Context, *judemap.Segment, []byte, func(r
 		cancel()
 	}()
 	out := json.NewEncoder(os.Stdout)
-	return do(ctx, s, frames.Data(), func(r report) error { return out.Encode(r) })
+	return do(ctx, c, frames.Data(), func(r report) error { return out.Encode(r) })
 }

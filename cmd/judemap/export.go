@@ -6,16 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
 )
 
 func newExportCommand() *cobra.Command {
-	var open func(name string) (*judemap.Segment, error)
+	var open func(name string) (source, error)
 	cmd := &cobra.Command{
 		Use:   "export NAME FILE.npy|FILE.png",
-		Short: "Write a segment's tensor to a file",
-		Long: `Write a segment's tensor to a file: for NumPy (.npy), or as a picture (.png).
+		Short: "Write a segment's tensor, or a stream's newest frame, to a file",
+		Long: `Write a segment's tensor, or a stream's newest frame, to a file: for NumPy (.npy), or as a picture (.png).
 
 Pictures are tensors [H W], [H W C] or [C H W], or a batch of one of those, with 1 (grey), 3 (RGB) or 4 (RGB and alpha)
 channels, of uint8 or bool, or of float16, bfloat16, float32 or float64 from 0 to 1.

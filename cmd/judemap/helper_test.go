@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,9 @@ var command string
 func TestMain(m *testing.M) {
 	if name := os.Getenv("JUDEMAP_TEST_DIE_WRITING"); name != "" {
 		dieWriting(name)
+	}
+	if name := os.Getenv("JUDEMAP_TEST_DIE_READING"); name != "" {
+		dieReading(name)
 	}
 	os.Exit(runTests(m))
 }
@@ -49,25 +53,45 @@ func dieWriting(name string) {
 	if err != nil {
 		panic(err)
 	}
-	err = s.Update([]int{1}, judemap.Uint8, func([]byte) error {
-		self, err := os.FindProcess(os.Getpid())
-		if err != nil {
-			return err
-		}
-		if err := self.Kill(); err != nil {
-			return err
-		}
-		select {}
-	})
+	err = s.Update([]int{1}, judemap.Uint8, func([]byte) error { die(); return nil })
 	panic(err)
+}
+
+// dieReading dies with a frame of a stream in hand. It prints a line when it has its place.
+func dieReading(name string) {
+	s, err := judemap.OpenStream(name)
+	if err != nil {
+		panic(err)
+	}
+	r, err := s.Reader()
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println()
+	if _, err := r.Next(context.Background()); err != nil {
+		panic(err)
+	}
+	die()
+}
+
+// die ends the process as SIGKILL does.
+func die() {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		panic(err)
+	}
+	if err := self.Kill(); err != nil {
+		panic(err)
+	}
+	select {}
 }
 
 // sharedMemory is where Linux has the segments.
 const sharedMemory = "/dev/shm"
 
-// exists says whether there is a segment of that name.
+// exists says whether there is a segment or stream of that name.
 func exists(name string) bool {
-	s, err := judemap.Open(name, judemap.WithReadOnly())
+	s, err := openToRead(name)
 	if err == nil {
 		s.Close()
 	}

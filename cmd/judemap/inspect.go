@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,11 +19,15 @@ import (
 )
 
 func newInspectCommand() *cobra.Command {
-	var open func(name string) (*judemap.Segment, error)
+	var open func(name string) (source, error)
+	var asJSON *bool
 	cmd := &cobra.Command{
-		Use:               "inspect NAME",
-		Short:             "Show a segment's header, field by field, and what numbers its tensor has",
-		Example:           "  judemap inspect camera",
+		Use:   "inspect NAME",
+		Short: "Show the header of a segment or stream, field by field, and what numbers its tensor has",
+		Long: `Show the header of a segment or stream, field by field, and what numbers its tensor has. Of a stream that is the newest
+frame, and there are tables of its slots and readers.`,
+		Example: `  judemap inspect camera
+  judemap inspect camera --json`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
@@ -30,61 +36,184 @@ func newInspectCommand() *cobra.Command {
 				return err
 			}
 			defer s.Close()
-			return inspect(cmd.Context(), cmd.OutOrStdout(), s)
+			seen, err := inspect(cmd.Context(), s)
+			if seen == nil {
+				return err
+			}
+			if *asJSON {
+				return errors.Join(printJSON(cmd.OutOrStdout(), seen), err)
+			}
+			var text bytes.Buffer
+			seen.print(&text)
+			_, failed := text.WriteTo(cmd.OutOrStdout())
+			return errors.Join(failed, err)
 		}),
 	}
+	asJSON = addJSONFlag(cmd)
 	open = addMaxBytesFlag(cmd)
 	return cmd
 }
 
-func inspect(ctx context.Context, out io.Writer, s *judemap.Segment) error {
+// An inspection is what inspect shows.
+type inspection struct {
+	Name   string  `json:"name"`
+	Kind   string  `json:"kind"`
+	Size   int64   `json:"size"` // of its file, in bytes
+	Mode   string  `json:"mode"` // of the file, octal
+	Writer string  `json:"writer"`
+	Header []field `json:"header"`
+
+	// What only a stream has; else nil.
+	Slots   []slotState   `json:"slots,omitzero"`
+	Readers []readerState `json:"readers,omitzero"`
+
+	Tensor  *summary `json:"tensor,omitempty"`  // nil if there is none
+	Problem string   `json:"problem,omitempty"` // why the tensor can't be had, if that is not for want of one
+}
+
+// A slotState is what can be seen of a slot.
+type slotState struct {
+	Slot     int      `json:"slot"`
+	Offset   uint64   `json:"offset"`  // of its header, in bytes from the start of the stream
+	Version  uint64   `json:"version"` // of its frame; 0: none; odd: one is being written
+	DType    string   `json:"dtype,omitempty"`
+	Shape    []uint64 `json:"shape,omitzero"`
+	PinnedBy []int    `json:"pinned_by"` // numbers of readers
+}
+
+// A readerState is what can be seen of a reader.
+type readerState struct {
+	Reader  int    `json:"reader"`
+	Process int    `json:"process"`
+	Next    uint64 `json:"next"` // the version of the frame that it wants next
+	Held    int    `json:"held"` // slots
+	Dead    bool   `json:"dead"`
+}
+
+// inspect returns what can be seen, also with an error of the tensor, unless it is nil.
+func inspect(ctx context.Context, s source) (*inspection, error) {
 	file, err := s.File()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer file.Close()
-	header := make([]byte, judemap.DataOffset)
-	if _, err := file.ReadAt(header, 0); err != nil {
-		return err
-	}
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Fprintf(out, "Segment %s: %d bytes of shared memory, mode %04o, writer: %v\n\n", nameText(s.Name()), info.Size(),
-		info.Mode().Perm(), s.Writer())
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "OFFSET\tFIELD\tVALUE\tMEANING")
-	for _, f := range explain(header) {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", f.offset, f.name, f.value, f.meaning)
+	seen := &inspection{Name: s.Name(), Kind: kindOf(s), Size: info.Size(), Mode: fmt.Sprintf("%04o", info.Mode().Perm()),
+		Writer: s.Writer().String()}
+	if stream, ok := s.(*judemap.Stream); ok {
+		headers, err := readStreamHeaders(stream)
+		if err != nil {
+			return nil, err
+		}
+		seen.Header = headers.explain()
+		seen.Slots, seen.Readers = headers.slotStates(), []readerState{}
+		for _, r := range stream.Readers() {
+			seen.Readers = append(seen.Readers, readerState{r.Number, r.Process, r.Next, r.Held, r.Dead})
+		}
+	} else {
+		header := make([]byte, judemap.DataOffset)
+		if _, err := file.ReadAt(header, 0); err != nil {
+			return nil, err
+		}
+		seen.Header = explain(header)
 	}
-	w.Flush()
-	fmt.Fprintln(out)
 
+	seen.Tensor, err = summaryOf(ctx, s)
+	if err != nil {
+		seen.Problem = err.Error()
+	}
+	return seen, err
+}
+
+// summaryOf summarizes the tensor of a segment, or a stream's newest frame; nil if there is none.
+func summaryOf(ctx context.Context, s source) (*summary, error) {
 	t, err := copyTensor(ctx, s, copyTimeout)
 	if errors.Is(err, judemap.ErrEmpty) {
-		fmt.Fprintln(out, "It holds no tensor.")
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sum, err := summarize(&t)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Fprintf(out, "Tensor of version %d: %v %v\n", t.Version(), t.DType(), t.Shape())
-	sum.print(out)
-	return nil
+	sum.Version, sum.DType, sum.Shape = t.Version(), t.DType().String(), t.Shape()
+	return &sum, nil
+}
+
+func (i *inspection) print(out io.Writer) {
+	fmt.Fprintf(out, "%s%s %s: %d bytes of shared memory, mode %s, writer: %s\n\n", strings.ToUpper(i.Kind[:1]), i.Kind[1:],
+		nameText(i.Name), i.Size, i.Mode, i.Writer)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "OFFSET\tFIELD\tVALUE\tMEANING")
+	for _, f := range i.Header {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", f.Offset, f.Name, f.Value, f.Meaning)
+	}
+	w.Flush()
+	fmt.Fprintln(out)
+	if i.Slots != nil {
+		i.printStream(out)
+	}
+	if i.Problem != "" {
+		return
+	}
+	if i.Tensor == nil {
+		fmt.Fprintln(out, "It holds no tensor.")
+		return
+	}
+	fmt.Fprintf(out, "Tensor of version %d: %s %v\n", i.Tensor.Version, i.Tensor.DType, i.Tensor.Shape)
+	i.Tensor.print(out)
+}
+
+// printStream prints what only a stream has.
+func (i *inspection) printStream(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SLOT\tOFFSET\tVERSION\tTENSOR\tPINNED BY")
+	for _, s := range i.Slots {
+		tensor := s.DType + " " + fmt.Sprint(s.Shape)
+		switch {
+		case inCommit(s.Version):
+			tensor = "being written, or its writer died"
+		case s.Version == 0:
+			tensor = "none"
+		}
+		readers := "nobody"
+		if len(s.PinnedBy) > 0 {
+			readers = "reader " + strings.Trim(fmt.Sprint(s.PinnedBy), "[]")
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\n", s.Slot, s.Offset, s.Version, tensor, readers)
+	}
+	w.Flush()
+	fmt.Fprintln(out)
+	if len(i.Readers) == 0 {
+		fmt.Fprint(out, "It has no readers.\n\n")
+		return
+	}
+	fmt.Fprintln(w, "READER\tPROCESS\tNEXT VERSION\tSLOTS HELD\tSTATE")
+	for _, r := range i.Readers {
+		state := "alive"
+		if r.Dead {
+			state = "dead: the writer takes its place when it needs a slot"
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\n", r.Reader, r.Process, r.Next, r.Held, state)
+	}
+	w.Flush()
+	fmt.Fprintln(out)
 }
 
 // A field is one of the header.
 type field struct {
-	offset               int
-	name, value, meaning string
+	Offset  int    `json:"offset"`
+	Name    string `json:"field"`
+	Value   string `json:"value"`
+	Meaning string `json:"meaning"`
 }
 
-// explain returns the header's fields, as another process may be changing them.
+// explain returns the fields of a segment's header, as another process may be changing them.
 func explain(header []byte) []field {
 	u32 := func(offset int) uint32 { return binary.LittleEndian.Uint32(header[offset:]) }
 	u64 := func(offset int) uint64 { return binary.LittleEndian.Uint64(header[offset:]) }
@@ -102,10 +231,6 @@ func explain(header []byte) []field {
 	if size := dtype.Size(); size != 0 {
 		kind = fmt.Sprintf("%v; bytes of an element: %d", dtype, size)
 	}
-	dims := make([]string, 0, judemap.MaxDims)
-	for i := range min(ndim, judemap.MaxDims) {
-		dims = append(dims, fmt.Sprint(u64(layout.Shape+8*int(i))))
-	}
 	elements := "elements in each dimension"
 	if ndim == 0 {
 		elements = "no dimensions: one element, if there is a tensor"
@@ -115,35 +240,55 @@ func explain(header []byte) []field {
 		magic = fmt.Sprintf("%q: the fields below are in use", header[layout.Magic:][:4])
 	}
 	flags := u32(layout.Flags)
-	wakes := "some writer wakes nobody, so parked readers poll"
-	if flags&layout.FlagWritersWake != 0 {
-		wakes = "every writer wakes parked readers"
-	}
-	if flags&layout.FlagWriterAttached != 0 {
-		wakes += "; a writer has not closed the segment yet, or died"
-	}
 	return []field{
 		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", commitsOf(sequence), state)},
 		{layout.NDim, "ndim", fmt.Sprint(ndim), fmt.Sprintf("dimensions, of at most %d", judemap.MaxDims)},
 		{layout.DType, "dtype", fmt.Sprint(uint32(dtype)), kind},
-		{layout.Shape, "shape", "[" + strings.Join(dims, " ") + "]", elements},
+		{layout.Shape, "shape", fmt.Sprint(shapeIn(header)), elements},
 		{layout.ByteLength, "byte_length", fmt.Sprint(u64(layout.ByteLength)), "bytes of tensor"},
 		{layout.Magic, "magic", fmt.Sprintf("0x%08X", u32(layout.Magic)), magic},
-		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), wakes},
+		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), flagsText(flags)},
 		{layout.Waiters, "waiters", fmt.Sprint(u32(layout.Waiters)), "parked readers, in all processes"},
 		{layout.Capacity, "capacity", fmt.Sprint(u64(layout.Capacity)), "bytes of tensor that there is room for"},
 	}
 }
 
+// shapeIn returns the shape in a segment's header, or a slot's.
+func shapeIn(header []byte) []uint64 {
+	ndim := min(binary.LittleEndian.Uint32(header[layout.NDim:]), judemap.MaxDims)
+	shape := make([]uint64, ndim)
+	for i := range shape {
+		shape[i] = binary.LittleEndian.Uint64(header[layout.Shape+8*i:])
+	}
+	return shape
+}
+
+// flagsText says what the flags mean that segments and streams have in common.
+func flagsText(flags uint32) string {
+	text := "some writer wakes nobody, so parked readers poll"
+	if flags&layout.FlagWritersWake != 0 {
+		text = "every writer wakes parked readers"
+	}
+	if flags&layout.FlagWriterAttached != 0 {
+		text += "; a writer has not closed it yet, or died"
+	}
+	return text
+}
+
 // A summary says what numbers a tensor has.
 type summary struct {
-	elements  int
-	of        string // what of the elements the numbers are, if not they themselves
-	nan, inf  int    // elements that are no numbers; they are in nothing that follows
-	min, max  string // in the element type's own notation
-	mean      float64
-	low, high float64 // the histogram's bounds
-	histogram []int
+	Version   uint64      `json:"version"`
+	DType     string      `json:"dtype"`
+	Shape     []int       `json:"shape"`
+	Elements  int         `json:"elements"`
+	Of        string      `json:"of,omitempty"` // what of the elements the numbers are, if not they themselves
+	NaN       int         `json:"nan"`          // elements that are no numbers; they are in nothing that follows
+	Infinite  int         `json:"infinite"`     // likewise
+	Min       json.Number `json:"min,omitempty"`
+	Max       json.Number `json:"max,omitempty"`
+	Mean      float64     `json:"mean"`
+	low, high float64     // the histogram's bounds
+	Histogram []int       `json:"histogram,omitempty"` // of histogramBins equal parts between the least and the greatest
 }
 
 const histogramBins = 10
@@ -181,7 +326,7 @@ func summarize(t *judemap.Tensor) (summary, error) {
 	case judemap.Complex64: // complex numbers have no order, and so no least one
 		numbers, err := judemap.Slice[complex64](t)
 		s, err := summarizeAs(numbers, err, func(c complex64) float64 { return cmplx.Abs(complex128(c)) })
-		s.of = "magnitudes"
+		s.Of = "magnitudes"
 		return s, err
 	}
 	return summary{}, fmt.Errorf("there is no summary of elements of %v", t.DType())
@@ -202,30 +347,30 @@ func summarizeSlice[T number](values []T, err error) (summary, error) {
 
 // summarizeAs summarizes the numbers that elements stand for, unless there is an error already.
 func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summary, error) {
-	s := summary{elements: len(elements)}
+	s := summary{Elements: len(elements)}
 	var lowest, highest T
 	numbers := 0
 	for _, e := range elements {
 		v := as(e)
 		switch f := float64(v); {
 		case math.IsNaN(f):
-			s.nan++
+			s.NaN++
 		case math.IsInf(f, 0):
-			s.inf++
+			s.Infinite++
 		case numbers == 0:
-			lowest, highest, numbers, s.mean = v, v, 1, f
+			lowest, highest, numbers, s.Mean = v, v, 1, f
 		default:
 			lowest, highest = min(lowest, v), max(highest, v)
 			numbers++
-			s.mean += (f - s.mean) / float64(numbers) // a sum might overflow
+			s.Mean += (f - s.Mean) / float64(numbers) // a sum might overflow
 		}
 	}
 	if err != nil || numbers == 0 {
 		return s, err
 	}
-	s.min, s.max = fmt.Sprint(lowest), fmt.Sprint(highest)
+	s.Min, s.Max = json.Number(fmt.Sprint(lowest)), json.Number(fmt.Sprint(highest))
 	s.low, s.high = float64(lowest), float64(highest)
-	s.histogram = make([]int, histogramBins)
+	s.Histogram = make([]int, histogramBins)
 	// Halves, because the distance between two numbers may be more than a float64 can hold.
 	width := s.high/2 - s.low/2
 	for _, e := range elements {
@@ -237,29 +382,29 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		if width > 0 {
 			bin = min(int((f/2-s.low/2)/width*histogramBins), histogramBins-1)
 		}
-		s.histogram[bin]++
+		s.Histogram[bin]++
 	}
 	return s, nil
 }
 
 func (s *summary) print(out io.Writer) {
-	fmt.Fprintf(out, "elements %d\n", s.elements)
-	if s.nan+s.inf > 0 {
-		fmt.Fprintf(out, "NaN      %d\ninfinite %d\n", s.nan, s.inf)
+	fmt.Fprintf(out, "elements %d\n", s.Elements)
+	if s.NaN+s.Infinite > 0 {
+		fmt.Fprintf(out, "NaN      %d\ninfinite %d\n", s.NaN, s.Infinite)
 	}
-	if s.histogram == nil {
+	if s.Histogram == nil {
 		return
 	}
-	if s.of != "" {
-		fmt.Fprintf(out, "Of the %s:\n", s.of)
+	if s.Of != "" {
+		fmt.Fprintf(out, "Of the %s:\n", s.Of)
 	}
-	fmt.Fprintf(out, "min      %s\nmax      %s\nmean     %.6g\n\n", s.min, s.max, s.mean)
+	fmt.Fprintf(out, "min      %s\nmax      %s\nmean     %.6g\n\n", s.Min, s.Max, s.Mean)
 	most := 0
-	for _, n := range s.histogram {
+	for _, n := range s.Histogram {
 		most = max(most, n)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for i, n := range s.histogram {
+	for i, n := range s.Histogram {
 		from := s.low + (s.high/histogramBins-s.low/histogramBins)*float64(i)
 		bar := strings.Repeat("█", (n*40+most-1)/most)
 		fmt.Fprintf(w, "%.4g\t%d\t  %s\n", from, n, bar)

@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,11 +19,11 @@ import (
 
 func TestSummary(t *testing.T) {
 	s, err := summarizeSlice([]float64{-1.7e308, 1.7e308, 0}, nil)
-	if err != nil || s.histogram[0] != 1 || s.histogram[9] != 1 || s.histogram[5] != 1 {
+	if err != nil || s.Histogram[0] != 1 || s.Histogram[9] != 1 || s.Histogram[5] != 1 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	whole, err := summarizeSlice([]int64{9223372036854775807, 9223372036854775807}, nil)
-	if err != nil || whole.max != "9223372036854775807" || whole.histogram[0] != 2 {
+	if err != nil || whole.Max != "9223372036854775807" || whole.Histogram[0] != 2 {
 		t.Errorf("%+v, %v", whole, err)
 	}
 	var out bytes.Buffer
@@ -46,7 +50,7 @@ func TestSummaryOfTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum, err := summarize(&tensor)
-		if err != nil || sum.elements != 3 || sum.min != "1" || sum.max != "1" || sum.mean != 1 {
+		if err != nil || sum.Elements != 3 || sum.Min != "1" || sum.Max != "1" || sum.Mean != 1 {
 			t.Errorf("%v: %+v, %v", dtype, sum, err)
 		}
 	}
@@ -95,11 +99,11 @@ func TestExplain(t *testing.T) {
 			{72, "shape", "[2 3]", "elements in each dimension"},
 			{136, "byte_length", fmt.Sprint(6 * dtype.Size()), "bytes of tensor"},
 			{192, "magic", "0x314D554A", `"JUM1": the fields below are in use`},
-			{196, "flags", "0x3", "every writer wakes parked readers; a writer has not closed the segment yet, or died"},
+			{196, "flags", "0x3", "every writer wakes parked readers; a writer has not closed it yet, or died"},
 			{200, "waiters", "0", "parked readers, in all processes"},
 			{208, "capacity", "64", "bytes of tensor that there is room for"},
 		}
-		if diff := cmp.Diff(want, explain(header), cmp.AllowUnexported(field{})); diff != "" {
+		if diff := cmp.Diff(want, explain(header)); diff != "" {
 			t.Errorf("%v: %s", dtype, diff)
 		}
 	}
@@ -107,11 +111,93 @@ func TestExplain(t *testing.T) {
 	header[layout.DType] = byte(len(dtypes))
 	var text strings.Builder
 	for _, f := range explain(header) {
-		fmt.Fprintln(&text, f.name, f.meaning)
+		fmt.Fprintln(&text, f.Name, f.Meaning)
 	}
 	for _, want := range []string{"; a commit is in progress", "dtype no element type that is known\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
+	}
+}
+
+// inspect shows a stream's header, its slots and its readers, among them one that died with a slot in hand.
+func TestInspectStream(t *testing.T) {
+	name := segmentName(t)
+	s, err := judemap.CreateStream(name, 3, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if out := mustRun(t, "inspect", name); !strings.Contains(out, "It has no readers.\n\nIt holds no tensor.\n") {
+		t.Errorf("an empty one: %s", out)
+	}
+	r, err := s.Reader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	dead := exec.Command(os.Args[0])
+	dead.Env = append(os.Environ(), "JUDEMAP_TEST_DIE_READING="+name)
+	ready, err := dead.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ready.Read(make([]byte, 1)); err != nil { // it has its place
+		t.Fatal(err)
+	}
+	if err := s.Fill(t.Context(), []int{2, 3}, judemap.Int16, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Wait(); err == nil {
+		t.Fatal("the reader did not die")
+	}
+	if err := s.Fill(t.Context(), []int{4}, judemap.Uint8, 9); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	process := func(cmd *exec.Cmd) string { return fmt.Sprint(cmd.Process.Pid) }
+	out := mustRun(t, "inspect", name)
+	for _, want := range []string{
+		"Stream " + name + `: \d+ bytes of shared memory, mode 0600, writer: other\n`,
+		`0 +sequence +4 +version; frames: 2\n`,
+		`192 +magic +0x3153554A +"JUS1": a stream\n`,
+		`196 +flags +0x3 +a slow reader skips frames; every writer wakes parked readers; a writer has not closed it yet`,
+		`208 +capacity +64 `, `216 +slots +3 +of at most 256\n`, `224 +first +8192 `, `232 +stride +4096 `,
+		`256 +readers +0x3 +a bit for each that has its place: 2\n`, `324 +writer_waits +0 +no writer waits for a slot\n`,
+		`0 +8192 +2 +int16 \[2 3\] +reader 1\n`, `1 +12288 +4 +uint8 \[4\] +reader 0\n`, `2 +16384 +0 +none +nobody\n`,
+		`0 +` + fmt.Sprint(os.Getpid()) + ` +6 +1 +alive\n`, `1 +` + process(dead) + ` +4 +1 +dead: `,
+		`Tensor of version 4: uint8 \[4\]\nelements 4\nmin      9\n`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+
+	var seen inspection
+	if err := json.Unmarshal([]byte(mustRun(t, "inspect", name, "--json")), &seen); err != nil {
+		t.Fatal(err)
+	}
+	wantSlots := []slotState{
+		{0, 8192, 2, "int16", []uint64{2, 3}, []int{1}}, {1, 12288, 4, "uint8", []uint64{4}, []int{0}}, {2, 16384, 0, "", nil, []int{}},
+	}
+	if diff := cmp.Diff(wantSlots, seen.Slots); diff != "" {
+		t.Error(diff)
+	}
+	wantReaders := []readerState{{0, os.Getpid(), 6, 1, false}, {1, dead.Process.Pid, 4, 1, true}}
+	if diff := cmp.Diff(wantReaders, seen.Readers); diff != "" {
+		t.Error(diff)
+	}
+	if seen.Kind != "stream" || seen.Writer != "other" || seen.Tensor == nil || seen.Tensor.Max != "9" || len(seen.Header) != 12 {
+		t.Errorf("%+v", seen)
+	}
+
+	row := name + ` +stream +uint8 +\[4\] +4 +4 +64 +other +3 +newest +2, 1 dead\n`
+	if out := mustRun(t, "ls"); !regexp.MustCompile(row).MatchString(out) {
+		t.Errorf("ls has no row %q:\n%s", row, out)
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"text/tabwriter"
 
@@ -12,48 +11,124 @@ import (
 )
 
 func newLsCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON *bool
+	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "List the segments on this machine",
-		Long: `List the segments on this machine that may be read. Those of the Node addon bear no mark by which to know them.
+		Short: "List the segments and streams on this machine",
+		Long: `List the segments and streams on this machine that may be read. Segments of the Node addon bear no mark by which to know
+them.
 
-In place of its shape stands why a segment has none to show, or can't be opened.`,
-		Example: "  judemap ls",
-		Args:    cobra.NoArgs,
+A stream is shown with its newest frame. In place of its shape stands why there is none to show, or why the segment or stream
+can't be opened.`,
+		Example: `  judemap ls
+  judemap ls --json`,
+		Args: cobra.NoArgs,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			names, err := judemap.List()
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tDTYPE\tSHAPE\tVERSION\tBYTES\tCAPACITY\tWRITER")
+			entries := []entry{}
 			var failures []error
 			for _, name := range names {
-				failures = append(failures, listSegment(w, name))
+				e, err := entryOf(name)
+				failures = append(failures, err)
+				if e != nil {
+					entries = append(entries, *e)
+				}
+			}
+			if *asJSON {
+				return errors.Join(append(failures, printJSON(cmd.OutOrStdout(), entries))...)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tKIND\tDTYPE\tSHAPE\tVERSION\tBYTES\tCAPACITY\tWRITER\tSLOTS\tPOLICY\tREADERS")
+			for i := range entries {
+				fmt.Fprintln(w, entries[i].row())
 			}
 			return errors.Join(append(failures, w.Flush())...)
 		}),
 	}
+	asJSON = addJSONFlag(cmd)
+	return cmd
 }
 
-func listSegment(w io.Writer, name string) error {
+// An entry is what ls shows of a segment or stream.
+type entry struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind,omitempty"`    // "segment" or "stream"; "" if it can't be opened
+	Problem  string `json:"problem,omitempty"` // why it can't be opened, or shows no tensor
+	DType    string `json:"dtype,omitempty"`
+	Shape    []int  `json:"shape,omitzero"`
+	Version  uint64 `json:"version"`
+	Bytes    int    `json:"bytes"`
+	Capacity int    `json:"capacity"`
+	Writer   string `json:"writer,omitempty"`
+	*streamEntry
+}
+
+// A streamEntry is what only a stream has.
+type streamEntry struct {
+	Slots      int    `json:"slots"`
+	EveryFrame bool   `json:"every_frame"`
+	policy     string // the same as text
+	Readers    int    `json:"readers"`
+	Dead       int    `json:"dead_readers"` // of them
+}
+
+// entryOf returns nil for what is gone since it was listed.
+func entryOf(name string) (*entry, error) {
 	s, err := openToRead(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // gone since it was listed
+		return nil, nil
 	}
 	if err != nil {
 		why, err := cannotOpen(err)
-		fmt.Fprintf(w, "%s\t-\t%s\t-\t-\t-\t-\n", nameText(name), why)
-		return err
+		return &entry{Name: name, Problem: why}, err
 	}
-	defer s.CloseWait() // waits, so that the mappings of hundreds of segments don't pile up
+	defer s.CloseWait() // waits, so that the mappings of hundreds don't pile up
 	l := lookAt(s)
-	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%v\n", nameText(name), l.dtype, l.shape, s.Version(), l.bytes, s.ByteCapacity(),
-		s.Writer())
-	return nil
+	e := &entry{Name: name, Kind: kindOf(s), Version: s.Version(), Bytes: l.bytes, Capacity: s.ByteCapacity(),
+		Writer: s.Writer().String(), Shape: l.dims}
+	if l.err != nil {
+		e.Problem = l.shape
+	} else {
+		e.DType = l.dtype
+	}
+	if stream, ok := s.(*judemap.Stream); ok {
+		readers := stream.Readers()
+		e.streamEntry = &streamEntry{Slots: stream.Slots(), EveryFrame: stream.EveryFrame(), policy: policyOf(stream),
+			Readers: len(readers)}
+		for _, r := range readers {
+			if r.Dead {
+				e.Dead++
+			}
+		}
+	}
+	return e, nil
 }
 
-// cannotOpen says in a word why a segment can't be opened, and returns the error if the reason is not the segment's own.
+// row returns the entry as a row of the table.
+func (e *entry) row() string {
+	if e.Kind == "" {
+		return fmt.Sprintf("%s\t-\t-\t%s\t-\t-\t-\t-\t-\t-\t-", nameText(e.Name), e.Problem)
+	}
+	dtype, shape := e.DType, fmt.Sprint(e.Shape)
+	if e.Problem != "" {
+		dtype, shape = "-", e.Problem
+	}
+	row := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s", nameText(e.Name), e.Kind, dtype, shape, e.Version, e.Bytes,
+		e.Capacity, e.Writer)
+	if e.streamEntry == nil {
+		return row + "\t-\t-\t-"
+	}
+	readers := fmt.Sprint(e.Readers)
+	if e.Dead > 0 {
+		readers += fmt.Sprintf(", %d dead", e.Dead)
+	}
+	return row + fmt.Sprintf("\t%d\t%s\t%s", e.Slots, e.policy, readers)
+}
+
+// cannotOpen says in a word why a segment or stream can't be opened, and returns the error if the reason is not its own.
 func cannotOpen(err error) (why string, rest error) {
 	switch {
 	case errors.Is(err, judemap.ErrCorrupt): // also a file with holes, which its owner has not reserved memory for

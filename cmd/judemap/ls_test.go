@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +41,14 @@ func TestLs(t *testing.T) {
 	defer judemap.Remove(odd)
 	want = append(want, fmt.Sprintf("%q", odd))
 
+	stream, err := judemap.CreateStream(base+"-x-stream", 5, 64, judemap.WithEveryFrame())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream.Close()
+	defer judemap.Remove(base + "-x-stream")
+	want = append(want, base+"-x-stream stream - empty 0 0 64 none 5 every frame 0")
+
 	// With holes it could fault whoever maps it without the right to write.
 	holes := base + "-y"
 	create(holes)
@@ -47,7 +56,7 @@ func TestLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer judemap.Remove(holes)
-	want = append(want, holes+" - corrupt - - - -")
+	want = append(want, holes+" - - corrupt - - - - - - -")
 
 	path := func(kind string) string { return filepath.Join(sharedMemory, base+"-no-"+kind) }
 	for _, kind := range []string{"text", "zeros", "empty", "link", "fifo", "folder"} {
@@ -90,12 +99,55 @@ func TestLs(t *testing.T) {
 		var got []string
 		for _, line := range strings.Split(string(out), "\n") {
 			if strings.Contains(line, base) && !strings.Contains(line, "-passing-") {
-				name := strings.TrimSuffix(strings.Join(strings.Fields(line), " "), " - empty 0 0 64 none")
+				name := strings.TrimSuffix(strings.Join(strings.Fields(line), " "), " segment - empty 0 0 64 none - - -")
 				got = append(got, name)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+}
+
+// ls --json has the same, for programs.
+func TestLsJSON(t *testing.T) {
+	name := segmentName(t)
+	segment, err := judemap.Create(name+"-a", 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer judemap.Remove(name + "-a")
+	defer segment.Close()
+	if err := segment.Fill([]int{}, judemap.Float64, 1); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := judemap.CreateStream(name+"-b", 4, 32, judemap.WithEveryFrame())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer judemap.Remove(name + "-b")
+	defer stream.Close()
+	reader, err := stream.Reader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var all, got []map[string]any
+	if err := json.Unmarshal([]byte(mustRun(t, "ls", "--json")), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if strings.HasPrefix(e["name"].(string), name) {
+			got = append(got, e)
+		}
+	}
+	want := []map[string]any{
+		{"name": name + "-a", "kind": "segment", "dtype": "float64", "shape": []any{}, "version": 2., "bytes": 8., "capacity": 64.,
+			"writer": "other"},
+		{"name": name + "-b", "kind": "stream", "problem": "empty", "version": 0., "bytes": 0., "capacity": 32., "writer": "none",
+			"slots": 4., "every_frame": true, "readers": 1., "dead_readers": 0.},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -46,8 +46,8 @@ func run() int {
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "judemap",
-		Short: "Shared-memory tensors: a demo, and tools for the segments on this machine",
-		Long: `Shared-memory tensors: a demo, and tools for the segments on this machine.
+		Short: "Shared-memory tensors: a demo, and tools for the segments and streams on this machine",
+		Long: `Shared-memory tensors: a demo, and tools for the segments and streams on this machine.
 
 Exit status: 0 if all went well, also when Ctrl-C or SIGTERM ended demo or watch; 1 if something failed; 2 for a wrong
 command, flag or argument; 130 if Ctrl-C or SIGTERM ended another command before it was done; 141 if nobody reads the
@@ -88,7 +88,7 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// completeNames completes arguments that are names of segments, in shells that were set up for it.
+// completeNames completes arguments that are names of segments and streams, in shells that were set up for it.
 func completeNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	names, err := judemap.List()
 	if err != nil {

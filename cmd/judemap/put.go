@@ -2,38 +2,51 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"image/color"
 	"image/png"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
 )
 
 func newPutCommand() *cobra.Command {
-	var capacity int
+	var room room
 	var maxBytes int64
 	cmd := &cobra.Command{
 		Use:   "put FILE.npy|FILE.png NAME",
-		Short: "Commit a file's tensor to a segment",
-		Long: `Commit a file's tensor to a segment: NumPy's array (.npy), or a picture (.png) as uint8, [H W] if it is grey,
+		Short: "Commit a file's tensor to a segment or stream",
+		Long: `Commit a file's tensor to a segment or stream: NumPy's array (.npy), or a picture (.png) as uint8, [H W] if it is grey,
 [H W 3] in RGB, or [H W 4] if some of it is transparent. 16-bit pictures lose their lower 8 bits.
 
-The segment of that name must have room for the tensor, and for --capacity bytes. If there is none, one is made that has
-it; it lives on when the command ends, until 'judemap rm'.
+The segment or stream of that name must have room for the tensor, and for --capacity bytes. If there is none, a segment is made
+that has it, or with --slots a stream; it lives on when the command ends, until 'judemap rm'. To a stream that is there
+--slots says how many slots it must have at least.
+
+Where every frame of a stream counts, the command waits for the slowest reader, until Ctrl-C.
 
 A file that is larger than --max-bytes is refused, and so is a picture that would be larger when decoded: a few bytes can
 claim to be an enormous one.`,
 		Example: `  judemap put photo.png camera
-  judemap put weights.npy weights --capacity 1000000`,
+  judemap put weights.npy weights --capacity 1000000
+  judemap put photo.png stream --slots 4`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			path, name := args[0], args[1]
-			if cmd.Flags().Changed("capacity") && capacity < 1 {
-				return usagef("--capacity is %d, and must be at least 1", capacity)
+			if cmd.Flags().Changed("capacity") && room.capacity < 1 {
+				return usagef("--capacity is %d, and must be at least 1", room.capacity)
+			}
+			if cmd.Flags().Changed("slots") && (room.slots < 2 || room.slots > judemap.MaxSlots) {
+				return usagef("--slots is %d, and must be 2 to %d", room.slots, judemap.MaxSlots)
+			}
+			if room.everyFrame && room.slots == 0 {
+				return usagef("--every-frame is for the streams of --slots")
 			}
 			if maxBytes < 1 {
 				return usagef("--max-bytes is %d, and must be at least 1", maxBytes)
@@ -42,10 +55,14 @@ claim to be an enormous one.`,
 			if err != nil {
 				return err
 			}
-			return put(a, name, max(capacity, len(a.data), 1))
+			room.capacity = max(room.capacity, len(a.data), 1)
+			return put(cmd.Context(), a, name, room)
 		}),
 	}
-	cmd.Flags().IntVar(&capacity, "capacity", 0, "bytes that the segment must have room for (default: the tensor's)")
+	cmd.Flags().IntVar(&room.capacity, "capacity", 0,
+		"bytes that the segment, or each slot of the stream, must have room for (default: the tensor's)")
+	cmd.Flags().IntVar(&room.slots, "slots", 0, "make a stream of so many slots")
+	cmd.Flags().BoolVar(&room.everyFrame, "every-frame", false, "make it one whose writer waits for the slowest reader")
 	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have")
 	return cmd
 }
@@ -128,12 +145,57 @@ func bytesOfPixel(model color.Model) int64 {
 	return 4
 }
 
-// put writes to the segment of that name, which it makes if there is none.
-func put(a array, name string, capacity int) error {
-	s, err := judemap.OpenOrCreate(name, capacity)
+// A room is what put asks of the segment or stream that it writes to.
+type room struct {
+	capacity   int // bytes
+	slots      int // 0: a stream will do, and so will a segment
+	everyFrame bool
+}
+
+// put writes to the segment or stream of that name, which it makes if there is none.
+func put(ctx context.Context, a array, name string, room room) error {
+	s, err := openToPut(name, room)
 	if err != nil {
 		return err
 	}
-	err = s.Write(a.shape, a.dtype, a.data)
+	if stream, ok := s.(*judemap.Stream); ok {
+		err = stream.Write(ctx, a.shape, a.dtype, a.data)
+	} else {
+		err = s.(*judemap.Segment).Write(a.shape, a.dtype, a.data)
+	}
 	return errors.Join(err, s.CloseWait()) // waits, so that the right to write is free when the command has ended
+}
+
+func openToPut(name string, room room) (source, error) {
+	if room.slots != 0 {
+		var options []judemap.Option
+		if room.everyFrame {
+			options = append(options, judemap.WithEveryFrame())
+		}
+		s, err := judemap.OpenOrCreateStream(name, room.slots, room.capacity, options...)
+		if errors.Is(err, fs.ErrInvalid) { // the library names its option
+			err = errors.New(strings.ReplaceAll(err.Error(), "WithEveryFrame", "--every-frame"))
+		}
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	segment, err := judemap.OpenOrCreate(name, room.capacity)
+	if err == nil {
+		return segment, nil
+	}
+	if !errors.Is(err, judemap.ErrCorrupt) {
+		return nil, err
+	}
+	stream, streamErr := judemap.OpenStream(name)
+	if streamErr != nil {
+		return nil, fmt.Errorf("%w; %w", err, streamErr)
+	}
+	if stream.ByteCapacity() < room.capacity {
+		err := fmt.Errorf("stream %q is there, with slots of %d bytes, and %d are asked for", name, stream.ByteCapacity(),
+			room.capacity)
+		return nil, errors.Join(err, stream.CloseWait())
+	}
+	return stream, nil
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/judemap/judemap"
@@ -57,7 +58,7 @@ func TestRoundTrips(t *testing.T) {
 				if len(shape) != 3 {
 					return
 				}
-				if row := fmt.Sprintf(`(?m)^%s +%v +\[2 3 4\] +2 +%d +%[3]d +none$`, name, dtype, len(want.data)); !regexp.MustCompile(row).MatchString(mustRun(t, "ls")) {
+				if row := fmt.Sprintf(`(?m)^%s +segment +%v +\[2 3 4\] +2 +%d +%[3]d +none +- +- +-$`, name, dtype, len(want.data)); !regexp.MustCompile(row).MatchString(mustRun(t, "ls")) {
 					t.Errorf("ls has no row %q:\n%s", row, mustRun(t, "ls"))
 				}
 				report := mustRun(t, "inspect", name)
@@ -181,5 +182,98 @@ func TestPut(t *testing.T) {
 	mustRun(t, "rm", name)
 	if r := judemapCommand(t, "rm", name, name+"-2"); r.status != 1 || strings.Count(r.err, name) != 2 {
 		t.Errorf("removing twice: status %d, %s", r.status, r.err)
+	}
+}
+
+// put makes a stream with --slots, and commits a frame to one that is there; export writes the newest, and rm takes it away.
+func TestPutStream(t *testing.T) {
+	name := segmentName(t)
+	dir := t.TempDir()
+	save := func(file string, a array) string {
+		path := filepath.Join(dir, file)
+		if err := writeFile(t.Context(), path, func(w io.Writer) error { return writeNPY(w, a) }); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	first, second := save("first.npy", sample(judemap.Int16, 4)), save("second.npy", sample(judemap.Uint8, 2, 3))
+	large := save("large.npy", sample(judemap.Float64, 10))
+	out := filepath.Join(dir, "out.npy")
+	mustRun(t, "put", first, name, "--slots", "3", "--every-frame")
+	s, err := judemap.OpenStream(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Slots() != 3 || !s.EveryFrame() || s.ByteCapacity() != 8 || s.Version() != 2 || s.Writer() != judemap.WriterNone {
+		t.Errorf("%v, capacity %d, writer %v", s, s.ByteCapacity(), s.Writer())
+	}
+	mustRun(t, "put", second, name)
+	mustRun(t, "put", first, name, "--slots", "2", "--every-frame")
+	mustRun(t, "put", second, name, "--capacity", "8")
+	if s.Version() != 8 {
+		t.Errorf("version %d after 4 frames", s.Version())
+	}
+	mustRun(t, "export", name, out)
+	want, err := os.ReadFile(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("exported %q, %v, want %q", got, err, want)
+	}
+	for _, test := range []struct{ args, want string }{
+		{large + " " + name, "slots of 8 bytes, and 80 are asked for"},
+		{large + " " + name + " --slots 3 --every-frame", "3 slots of 8 bytes, and 3 of 80 are asked for"},
+		{first + " " + name + " --slots 4 --every-frame", "3 slots of 8 bytes, and 4 of 8 are asked for"},
+		{first + " " + name + " --slots 3", "--every-frame is true for it"},
+	} {
+		r := judemapCommand(t, append([]string{"put"}, strings.Fields(test.args)...)...)
+		if r.status != 1 || !strings.Contains(r.err, test.want) || s.Version() != 8 {
+			t.Errorf("%s: status %d, %s, version %d; want %q", test.args, r.status, r.err, s.Version(), test.want)
+		}
+	}
+
+	// It waits for a reader that takes nothing, and Ctrl-C ends it.
+	reader, err := s.Reader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	waited := false
+	for !waited && s.Version() < 20 {
+		put := exec.Command(command, "put", first, name)
+		if err := put.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- put.Wait() }()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case <-time.After(300 * time.Millisecond):
+			waited = true
+		}
+		if err := put.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if <-ended; put.ProcessState.ExitCode() != 130 {
+			t.Errorf("interrupted while it waits: %v", put.ProcessState)
+		}
+	}
+	if frames := (s.Version() - 8) / 2; !waited || frames > 3 {
+		t.Errorf("%d frames were put before a reader that takes none, into 3 slots", frames)
+	}
+
+	mustRun(t, "rm", name)
+	if exists(name) {
+		t.Error("rm left it")
+	}
+	mustRun(t, "put", first, name) // a segment
+	if r := judemapCommand(t, "put", first, name, "--slots", "3"); r.status != 1 || !strings.Contains(r.err, "it is a segment") {
+		t.Errorf("--slots for a segment: status %d, %s", r.status, r.err)
 	}
 }

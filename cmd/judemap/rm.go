@@ -13,8 +13,8 @@ func newRmCommand() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "rm NAME...",
-		Short: "Remove segments",
-		Long: `Remove segments. Programs that have them open keep them; the memory is given back with the last of those.
+		Short: "Remove segments and streams",
+		Long: `Remove segments and streams. Programs that have them open keep them; the memory is given back with the last of those.
 
 A segment of the Node addon bears no mark by which to know it, and a file of another program may look like one. Such a
 file is removed only with --force, and only if it could be a segment: it is a regular file, long enough, and its header
@@ -41,7 +41,7 @@ A name that is not removed is an error, and the others are still removed.`,
 	return cmd
 }
 
-// remove removes a segment that bears the mark, or with force a file that could be one.
+// remove removes what bears the mark of a segment or stream, or with force a file that could be one.
 func remove(name string, marked, force bool) error {
 	if marked {
 		return judemap.Remove(name)
@@ -51,8 +51,8 @@ func remove(name string, marked, force bool) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := s.TryRead(); errors.Is(err, judemap.ErrCorrupt) {
-		return fmt.Errorf("%s is no segment: %w", nameText(name), err)
+	if l := lookAt(s); errors.Is(l.err, judemap.ErrCorrupt) {
+		return fmt.Errorf("%s is no segment: %w", nameText(name), l.err)
 	}
 	if !force {
 		return fmt.Errorf("%s bears no mark of a segment: it may be one of the Node addon, or a file of any other program; "+

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -32,7 +33,9 @@ func TestRm(t *testing.T) {
 	nonsense := bytes.Clone(addons)
 	nonsense[layout.NDim] = judemap.MaxDims + 1
 	odd := bytes.Clone(addons)
-	odd[layout.Sequence] = 3 // its writer is in the middle of a commit, or died
+	odd[layout.Sequence] = 3     // its writer is in the middle of a commit, or died
+	broken := make([]byte, 4096) // it bears the mark, and no more
+	binary.LittleEndian.PutUint32(broken[layout.Magic:], layout.StreamMagicValue)
 	const never = "\x00"
 	for _, test := range []struct {
 		name  string
@@ -47,6 +50,14 @@ func TestRm(t *testing.T) {
 			}
 			return s.CloseWait()
 		}, "", ""},
+		{"stream", func(path string) error {
+			s, err := judemap.CreateStream(filepath.Base(path), 2, 64)
+			if err != nil {
+				return err
+			}
+			return s.CloseWait()
+		}, "", ""},
+		{"broken-stream", file(broken), "", ""},
 		{"addon", file(addons), "bears no mark", ""},
 		{"addon-writes", file(odd), "bears no mark", ""},
 		{"zeros", file(make([]byte, 4096)), "bears no mark", ""},

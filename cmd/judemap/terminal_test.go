@@ -43,13 +43,13 @@ func TestDemoOnTerminal(t *testing.T) {
 	segmentName(t)
 	out := onTerminal(t, 100, 30, "demo", "--time", "800ms")
 	plain := escapes.ReplaceAllString(out, "")
-	if n := numbers(t, plain[strings.LastIndex(plain, "producer  "):], "torn"); len(n) != 2 || sum(n) != 0 {
-		t.Errorf("torn: %v", n)
+	if n := numbers(t, plain[strings.LastIndex(plain, "producer  "):], "wrong"); len(n) != 2 || sum(n) != 0 {
+		t.Errorf("wrong: %v", n)
 	}
-	if n := strings.Count(plain, "\ntorn  "); n < 4 {
+	if n := strings.Count(plain, "\nwrong  "); n < 4 {
 		t.Errorf("the table was drawn %d times", n)
 	}
-	for _, want := range []string{"\x1b[9A", "\x1b[38;2;", "▀", "The last frame that a consumer saw:"} {
+	for _, want := range []string{"\x1b[10A", "\x1b[38;2;", "▀", "The last frame that a consumer saw:"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q", want)
 		}

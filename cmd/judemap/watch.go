@@ -15,11 +15,11 @@ func newWatchCommand() *cobra.Command {
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "watch NAME",
-		Short: "Show what is committed to a segment, live",
-		Long: `Show what is committed to a segment, live: commits and bytes a second, how long ago the last one was, and the tensor
+		Short: "Show what is committed to a segment or stream, live",
+		Long: `Show what is committed to a segment or stream, live: commits and bytes a second, how long ago the last one was, and the tensor
 itself if it can be a picture (see 'judemap help export') of at most 256 MiB, and this is a terminal. Ctrl-C ends it.
 
-It only reads, and writers don't notice it.`,
+It only reads: writers don't notice it, and it is no reader that a stream's writer would wait for.`,
 		Example: `  judemap watch camera
   judemap watch camera --time 10s`,
 		Args:              cobra.ExactArgs(1),
@@ -38,7 +38,7 @@ It only reads, and writers don't notice it.`,
 			if length > 0 {
 				defer time.AfterFunc(length, cancel).Stop()
 			}
-			w := watcher{segment: s, display: newDisplay(cmd.OutOrStdout(), cancel), version: s.Version()}
+			w := watcher{source: s, display: newDisplay(cmd.OutOrStdout(), cancel), version: s.Version()}
 			w.run(ctx)
 			return w.display.err
 		}),
@@ -52,7 +52,7 @@ const watchedBytes = 256 << 20
 
 // A watcher looks at the version often, and shows what it knows now and then.
 type watcher struct {
-	segment *judemap.Segment
+	source  source
 	display *display
 
 	version uint64        // when it looked last
@@ -80,7 +80,7 @@ func (w *watcher) run(ctx context.Context) {
 			w.show(ctx)
 			return
 		}
-		if version := w.segment.Version(); version != w.version {
+		if version := w.source.Version(); version != w.version {
 			w.version, w.changed = version, now()
 		}
 		if now()-w.shown >= interval {
@@ -94,13 +94,13 @@ func (w *watcher) show(ctx context.Context) {
 	commits := float64(commitsOf(w.version) - commitsOf(w.shownVersion))
 	w.shown, w.shownVersion = now(), w.version
 
-	l := lookAt(w.segment)
+	l := lookAt(w.source)
 	what := l.shape
 	switch {
 	case l.err == nil:
 		what = l.dtype + " " + l.shape
 		w.tensor, w.bytes = what, l.bytes
-	case errors.Is(l.err, judemap.ErrBusy) && w.segment.Writer() == judemap.WriterDied:
+	case errors.Is(l.err, judemap.ErrBusy) && w.source.Writer() == judemap.WriterDied:
 		what = "the writer died in the middle of a commit; waiting for another"
 	case errors.Is(l.err, judemap.ErrBusy) && w.tensor != "":
 		what = w.tensor
@@ -110,9 +110,12 @@ func (w *watcher) show(ctx context.Context) {
 		age = fmt.Sprintf("%.2f s ago", (now() - w.changed).Seconds())
 	}
 	text := []string{
-		fmt.Sprintf("%s: version %d, %s", nameText(w.segment.Name()), w.version, what),
+		fmt.Sprintf("%s: version %d, %s", nameText(w.source.Name()), w.version, what),
 		fmt.Sprintf("%.0f commits/s, %s; last commit %s; writer %v", commits/since,
-			bandwidth(commits/since*float64(w.bytes)), age, w.segment.Writer()),
+			bandwidth(commits/since*float64(w.bytes)), age, w.source.Writer()),
+	}
+	if stream, ok := w.source.(*judemap.Stream); ok {
+		text = append(text, streamText(stream))
 	}
 	if !w.display.terminal {
 		w.display.print("%s\n", strings.Join(text, "; "))
@@ -120,6 +123,20 @@ func (w *watcher) show(ctx context.Context) {
 	}
 	w.takePicture(ctx)
 	w.display.draw(text, w.picture)
+}
+
+// streamText says what only a stream has.
+func streamText(s *judemap.Stream) string {
+	readers := s.Readers()
+	held, dead := 0, 0
+	for _, r := range readers {
+		held += r.Held
+		if r.Dead {
+			dead++
+		}
+	}
+	return fmt.Sprintf("stream, policy %s; readers %d, dead %d; slots held %d of %d", policyOf(s), len(readers), dead, held,
+		s.Slots())
 }
 
 // bandwidth returns bytes a second as text.
@@ -136,7 +153,7 @@ func bandwidth(bytes float64) string {
 // takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no
 // time for a copy.
 func (w *watcher) takePicture(ctx context.Context) {
-	t, err := copyTensor(ctx, w.segment, 50*time.Millisecond)
+	t, err := copyTensor(ctx, w.source, 50*time.Millisecond)
 	if errors.Is(err, errNoTime) {
 		return
 	}
@@ -150,5 +167,5 @@ func (w *watcher) takePicture(ctx context.Context) {
 		return
 	}
 	columns, rows := w.display.size()
-	w.picture = terminalPicture(picture, columns-1, rows-3)
+	w.picture = terminalPicture(picture, columns-1, rows-4)
 }

@@ -136,10 +136,10 @@ jm_status jm_open_descriptor(int descriptor, uint32_t flags, jm_segment** out, c
  * JM_ERR_NO_PROC; JM_ERR_SYSTEM. */
 jm_status jm_descriptor(jm_segment* segment, int writable, int* out);
 
-/* The names of the segments on this machine that this process may read and that bear the mark of one (JM_MAGIC), in no
- * order. No file is mapped, and only regular files are opened. POSIX record locks (fcntl's F_SETLK): the system drops
- * those that a process has on a file when it closes any descriptor of that file. Files that this process has open when
- * the list begins are therefore read through what is open. */
+/* The names of the segments and streams on this machine that this process may read and that bear the mark of one
+ * (JM_MAGIC, JM_STREAM_MAGIC), in no order. No file is mapped, and only regular files are opened. POSIX record locks
+ * (fcntl's F_SETLK): the system drops those that a process has on a file when it closes any descriptor of that file.
+ * Files that this process has open when the list begins are therefore read through what is open. */
 typedef struct jm_list jm_list;
 
 /* Begins a list, the caller's, who gives it to jm_list_free. Errors: JM_ERR_ARGUMENT; JM_ERR_SYSTEM with ENOSYS (a
@@ -480,7 +480,6 @@ void jm_stream_protocol_close(jm_stream* stream);
 jm_status jm_reader_protocol_join(jm_stream* stream, jm_reader** out);
 /* Gives back `before`, if it isn't NULL, first. */
 jm_status jm_reader_protocol_take(jm_reader* reader, const jm_tensor* before, jm_tensor* out);
-void jm_reader_protocol_let_go(jm_reader* reader);
 void jm_reader_protocol_release(jm_reader* reader, const jm_tensor* frame);
 /* Gives the place back. jm_reader_protocol_free then frees it. */
 void jm_reader_protocol_leave(jm_reader* reader);

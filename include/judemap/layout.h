@@ -112,7 +112,7 @@ struct jm_stream_block {
 /* A reader's place in a stream; it is the reader's to write. Places lie on cache lines of their own. */
 struct jm_place {
   JM_ATOMIC(uint64_t)
-  cursor; /* the number of the frame that the reader wants next: all before it, it has seen or missed */
+  cursor; /* the number of the frame that the reader wants next: all before it, it has seen or missed; 0: it joins */
   JM_ATOMIC(uint32_t) process; /* the reader's process id, for people to read */
   uint8_t zero[52];
 };

@@ -61,7 +61,6 @@ class StreamProtocol : public Mapping {
     bool joined_ = false;
     unsigned number_ = 0;
     std::uint64_t seen_ = 0;  // the frame last taken, or skipped
-    int pinned_ = -1;         // a slot that has this reader's pin, and is not held yet: the writer was in it
     std::atomic<std::uint64_t> missed_{0};
     std::atomic<std::uint64_t> held_[JM_STREAM_SLOTS] = {};
     Reader* next_ = nullptr;  // all of one handle
@@ -106,8 +105,6 @@ class StreamProtocol : public Mapping {
   // The slot is then held until release(). JM_ERR_EMPTY: there is none, and out->version is the sequence to park on.
   // JM_ERR_BUSY: a commit came in between; try again. JM_ERR_CORRUPT.
   jm_status take(Reader* reader, jm_tensor* out) noexcept;
-  // Gives back the pin of a commit that take() waits for with JM_ERR_BUSY. Before parking for long.
-  void let_go(Reader* reader) noexcept;
   // Gives back what take() gave. Nothing happens if it was given back already.
   void release(Reader* reader, const jm_tensor& frame) noexcept;
 
