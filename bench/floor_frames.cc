@@ -35,14 +35,13 @@ using Word = std::atomic<std::uint32_t>;
 
 // A line of its own for each word that one side writes while the other works.
 struct alignas(64) Header {
-  alignas(64) std::atomic<std::uint64_t> sequence{
-      0};                                            // 2 * number of the newest frame; the reader parks on its low half
-  Word table[kSlots] = {};                           // the slot of frame n is at n % kSlots
-  alignas(64) std::atomic<std::uint64_t> cursor{1};  // number of the frame that the reader wants next
-  alignas(64) Word waiters{0};                       // 1: the reader is parked, or about to be
-  alignas(64) Word writer_waits{0};                  // 1: the writer is
-  Word released{0};                                  // the writer parks on it
-  alignas(64) std::atomic<std::int64_t> elapsed{0};  // ns; the reader's result
+  alignas(64) std::atomic<std::uint64_t> sequence{0};  // 2 * newest frame; the reader parks on its low half
+  Word table[kSlots] = {};                             // the slot of frame n is at n % kSlots
+  alignas(64) std::atomic<std::uint64_t> cursor{1};    // number of the frame that the reader wants next
+  alignas(64) Word waiters{0};                         // 1: the reader is parked, or about to be
+  alignas(64) Word writer_waits{0};                    // 1: the writer is
+  Word released{0};                                    // the writer parks on it
+  alignas(64) std::atomic<std::int64_t> elapsed{0};    // ns; the reader's result
 };
 
 struct Slot {
@@ -143,7 +142,7 @@ class Writer {
   std::uint64_t newest_ = 0;
 };
 
-// Eight bytes at a time, in four sums that don't wait for each other.
+// Eight bytes at a time, in eight sums that don't wait for each other.
 std::uint64_t sum(const unsigned char* data, std::size_t size) {
   const auto* words = reinterpret_cast<const std::uint64_t*>(data);
   std::uint64_t sums[8] = {};

@@ -273,7 +273,7 @@ fn frames(bytes: usize, wait: &str, frames: u64) -> Result<()> {
         if number == warm_up {
             start = Instant::now();
         }
-        // By memset, as judemap fills: a loop that the compiler made of words.fill() took up to half as long again.
+        // By memset, as judemap fills: with words.fill(), a loop of the compiler, fewer frames pass.
         there.send(run.words, |words| unsafe {
             std::ptr::write_bytes(words.as_mut_ptr(), number as u8, words.len());
         })?;
