@@ -60,6 +60,7 @@ std::uint64_t all_pins(const Stream& stream) {
 }
 
 TEST(Stream, TimeoutsOfBothSides) {
+  const Watchdog watchdog(seconds(30));
   Stream stream;
   ASSERT_EQ(stream.create(2, 8), JM_OK);
   Reader reader;
@@ -86,7 +87,10 @@ TEST(Stream, TimeoutsOfBothSides) {
     EXPECT_GE(Clock::now() - start, std::chrono::nanoseconds(3 * timeout));
   }
   EXPECT_EQ(stream.commit(), JM_ERR_ARGUMENT);
-  // An error of the caller's is one at once.
+  // An error of the caller's is one at once, and nobody's begin.
+  void* data;
+  std::uint64_t length;
+  EXPECT_EQ(stream.begin(nullptr, 0, 99, &data, &length), JM_ERR_DTYPE);
   EXPECT_EQ(stream.write(nullptr, 0, 99, &frame, 8, -1), JM_ERR_DTYPE);
   ASSERT_EQ(reader.next(-1, &other), JM_OK);
   EXPECT_EQ(value_of(frame), 1u);
