@@ -267,7 +267,6 @@ TEST(Fork, WhatAChildMayDo) {
   }
 }
 
-// A function that is new in judemap.h belongs into the test above, or here.
 // The same for streams: nothing of them is a child's, and its end gives back nothing of its parent's.
 TEST(Fork, WhatAChildMayDoWithAStream) {
   const Watchdog watchdog(seconds(60));
@@ -354,6 +353,7 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
   }
 }
 
+// A function that is new in judemap.h belongs into one of the tests above, or here.
 TEST(Fork, TheTestKnowsEveryFunction) {
   const std::set<std::string> elsewhere = {
       // They take no handle that a child could have from its parent,

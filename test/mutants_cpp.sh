@@ -3,7 +3,8 @@
 # test/cpp.sh, so that only what a mutant changes is compiled.
 #
 # Not here, because x86 does not show it: the store fence before a large copy (csrc/payload.cc). test/weak_memory_test.cc
-# has the fences of seqlock.h on a simulated memory; streaming stores are no part of that.
+# has the fences of seqlock.h on a simulated memory; streaming stores are no part of that. Nor does x86 show every time the
+# fence between a slot's odd sequence and the look at its pins: model/stream.pml has that one.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source test/mutants.sh
@@ -180,9 +181,6 @@ mutant "dead readers stay counted" csrc/mapping.cc \
 pin='pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);'
 mutant "stream: the writer does not look at the pins once the slot is odd" csrc/stream_protocol.cc \
   'if (pins(index).load(std::memory_order_seq_cst) == 0) return true;' 'return true;' stream_test '*StreamRace*'
-mutant "stream: without the fence between the odd sequence and the look at the pins" csrc/stream_protocol.cc \
-  'std::atomic_thread_fence(std::memory_order_seq_cst);' 'std::atomic_thread_fence(std::memory_order_release);' \
-  stream_test '*StreamRace*'
 mutant "stream: a frame is taken without a pin" csrc/stream_protocol.cc "$pin" '' stream_protocol_test '*Scripts'
 mutant "stream: a reader takes what it finds in the slot" csrc/stream_protocol.cc \
   'if ((sequence & 1) == 0 && sequence >= 2 * newest) {' 'if (true) {' stream_protocol_test '*ComesLate'
