@@ -104,8 +104,9 @@ TEST(Parker, ACommitEndsAWait) {
   EXPECT_EQ(read(parker.descriptor(), &count, sizeof count), 8);
   EXPECT_EQ(poll(&ready, 1, 0), 0);
 
-  // Nobody waits any more: one more commit wakes the thread, and those behind it nobody.
-  EXPECT_EQ(waiters(writer), 1u);
+  // Nobody waits any more: one more commit wakes the thread, and those behind it nobody. None does if the thread looked
+  // in the middle of the commit, and then again.
+  EXPECT_LE(waiters(writer), 1u);
   ASSERT_EQ(write_byte(writer), JM_OK);
   EXPECT_TRUE(eventually([&] { return waiters(writer) == 0; }));
   EXPECT_EQ(parker.token(50), 0u);
