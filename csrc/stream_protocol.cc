@@ -334,12 +334,12 @@ jm_status StreamProtocol::abort() noexcept {
   return JM_OK;
 }
 
-jm_status StreamProtocol::begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
+jm_status StreamProtocol::begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data_out,
                                 std::uint64_t* length) noexcept {
   Metadata metadata;
   if (const jm_status status = describe(shape, ndim, dtype, capacity_, &metadata)) return status;
   if (const jm_status status = open_commit(metadata)) return status;
-  *data = reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET;
+  *data_out = data(index_);
   *length = metadata.byte_length;
   return JM_OK;
 }
@@ -351,8 +351,7 @@ jm_status StreamProtocol::write(const std::uint64_t* shape, std::uint32_t ndim, 
   if (length != metadata.byte_length) return JM_ERR_SHAPE;
   if (source == nullptr && length != 0) return JM_ERR_ARGUMENT;
   if (const jm_status status = open_commit(metadata)) return status;
-  payload::copy(reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET, source, static_cast<std::size_t>(length),
-                threads_);
+  payload::copy(data(index_), source, static_cast<std::size_t>(length), threads_);
   return commit();
 }
 
@@ -363,8 +362,7 @@ jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, s
   if (const jm_status status = describe(shape, ndim, dtype, capacity_, &metadata)) return status;
   if (const jm_status status = fill_pattern(dtype, value, &pattern)) return status;
   if (const jm_status status = open_commit(metadata)) return status;
-  payload::fill(reinterpret_cast<std::byte*>(slot(index_)) + JM_DATA_OFFSET,
-                static_cast<std::size_t>(metadata.byte_length), pattern, threads_);
+  payload::fill(data(index_), static_cast<std::size_t>(metadata.byte_length), pattern, threads_);
   return commit();
 }
 
@@ -475,7 +473,7 @@ void StreamProtocol::unpin(Reader* reader, std::uint32_t index) noexcept {
 jm_status StreamProtocol::hold(Reader* reader, std::uint32_t index, std::uint64_t frame, jm_tensor* out) noexcept {
   const jm_status status = snapshot_of(*slot(index), capacity_, out, [](const Metadata&) { return JM_OK; });
   if (status != JM_OK) return status == JM_ERR_CORRUPT ? JM_ERR_CORRUPT : JM_ERR_BUSY;
-  out->data = reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
+  out->data = data(index);
   out->version = 2 * frame;
   reader->held_[index].store(2 * frame, std::memory_order_relaxed);
   const std::uint64_t skipped = frame - reader->seen_ - 1;
@@ -581,8 +579,7 @@ jm_status StreamProtocol::try_read_into(std::uint64_t after, void* buffer, std::
                                         jm_tensor* out) const noexcept {
   return snapshot_newest(after, out, [&](std::uint32_t index, const Metadata& seen) {
     if (seen.byte_length > size) return JM_ERR_BUFFER;
-    payload::copy(buffer, reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET,
-                  static_cast<std::size_t>(seen.byte_length), threads_);
+    payload::copy(buffer, data(index), static_cast<std::size_t>(seen.byte_length), threads_);
     out->data = buffer;
     return JM_OK;
   });
@@ -590,7 +587,7 @@ jm_status StreamProtocol::try_read_into(std::uint64_t after, void* buffer, std::
 
 jm_status StreamProtocol::try_read(std::uint64_t after, jm_tensor* out) const noexcept {
   return snapshot_newest(after, out, [&](std::uint32_t index, const Metadata&) {
-    out->data = reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
+    out->data = data(index);
     return JM_OK;
   });
 }

@@ -120,6 +120,9 @@ class StreamProtocol : public Mapping {
   jm_header* slot(std::uint32_t index) const noexcept {
     return reinterpret_cast<jm_header*>(reinterpret_cast<std::byte*>(header_) + first_ + index * stride_);
   }
+  std::byte* data(std::uint32_t index) const noexcept {
+    return reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
+  }
   // The slot that has this address of data.
   std::uint32_t slot_of(const void* data) const noexcept;
   // Who has a place: fills `out`, of JM_STREAM_READERS entries, and returns how many. With `look`, asks the kernel for
