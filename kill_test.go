@@ -22,6 +22,26 @@ import (
 	"github.com/judemap/judemap/internal/layout"
 )
 
+// checkNothingLeft says what killed processes left: creators' segments beside the three names of prefix, parked threads, and
+// descriptors of this process beyond files and that of the lock, which it has as the writer by now.
+func checkNothingLeft(t *testing.T, prefix string, files int) {
+	t.Helper()
+	for i := range 3 {
+		_ = Remove(fmt.Sprintf("%s-%d", prefix, i))
+	}
+	entries, err := os.ReadDir("/dev/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") {
+			t.Errorf("%s is left in /dev/shm", entry.Name())
+		}
+	}
+	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
+	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files+1 })
+}
+
 // killTime is how long the tests that kill processes run.
 func killTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_KILL", 3*time.Second) }
 
@@ -185,21 +205,7 @@ func TestKill(t *testing.T) {
 	if got, err := s.ReadCopy(context.Background()); err != nil || string(got.Data()) != "\t\t\t" {
 		t.Errorf("after it all: %v, %v", got.Data(), err)
 	}
-	for i := range 3 {
-		_ = Remove(fmt.Sprintf("%s-%d", prefix, i))
-	}
-	entries, err := os.ReadDir("/dev/shm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") {
-			t.Errorf("%s is left in /dev/shm", entry.Name())
-		}
-	}
-	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
-	files++ // s is the writer by now, and has the lock's
-	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files })
+	checkNothingLeft(t, prefix, files)
 	t.Logf("threads: %d before, %d after", threads, count(t, "/proc/self/task"))
 }
 
@@ -412,19 +418,5 @@ func testStreamKill(t *testing.T, every bool, opts ...Option) {
 	if infos := s.Readers(); len(infos) != 0 {
 		t.Errorf("readers %+v", infos)
 	}
-	for i := range 3 {
-		_ = Remove(fmt.Sprintf("%s-%d", prefix, i))
-	}
-	entries, err := os.ReadDir("/dev/shm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") {
-			t.Errorf("%s is left in /dev/shm", entry.Name())
-		}
-	}
-	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
-	files++ // s is the writer by now, and has the lock's
-	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files })
+	checkNothingLeft(t, prefix, files)
 }
