@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -329,6 +330,29 @@ func reopen(t testing.TB, s *Segment, opts ...Option) *Segment {
 	}
 	t.Cleanup(func() { _ = other.CloseWait() })
 	return other
+}
+
+// checkOption checks what a call made of an option: the call takes it, or gives nothing but an error that names both.
+func checkOption[S interface {
+	comparable
+	CloseWait() error
+}](t *testing.T, call, option string, takes bool, s S, err error) {
+	t.Helper()
+	if takes {
+		if err != nil {
+			t.Errorf("%s with %s: %v", call, option, err)
+		} else if err := s.CloseWait(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	bare, _, _ := strings.Cut(call, ",")
+	if !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), option) || !strings.Contains(err.Error(), bare) {
+		t.Errorf("%s with %s: %v, want fs.ErrInvalid that names both", call, option, err)
+	}
+	if s != *new(S) {
+		t.Errorf("%s with %s: %T beside the error", call, option, s)
+	}
 }
 
 // eventually waits until something holds; a test that needs long for that has failed.

@@ -745,21 +745,7 @@ func TestStreamOptionsAndCalls(t *testing.T) {
 	} {
 		for i, call := range calls {
 			s, err := call.call(test.option)
-			if test.takes[i] == 'y' {
-				if err != nil {
-					t.Errorf("%s with %s: %v", call.name, test.name, err)
-				} else if err := s.CloseWait(); err != nil {
-					t.Error(err)
-				}
-			} else {
-				bare, _, _ := strings.Cut(call.name, ",")
-				if !errors.Is(err, fs.ErrInvalid) || !strings.Contains(err.Error(), test.name) || !strings.Contains(err.Error(), bare) {
-					t.Errorf("%s with %s: %v, want fs.ErrInvalid that names both", call.name, test.name, err)
-				}
-				if s != nil {
-					t.Errorf("%s with %s: a Stream beside the error", call.name, test.name)
-				}
-			}
+			checkOption(t, call.name, test.name, test.takes[i] == 'y', s, err)
 			_ = Remove(name)
 		}
 	}
