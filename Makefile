@@ -2,6 +2,7 @@
 # make test   all tests, Go and C++
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
 # make check-all  the same with all mutants, of which make check takes a third
+# make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, LibTorch and OpenCV: installs each, and runs it
 # make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make fmt    format all sources
 
@@ -14,7 +15,7 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: run build test test-go test-cpp check check-all bench fmt clean
+.PHONY: run build test test-go test-cpp check check-all examples bench fmt clean
 
 run: build
 	bin/judemap demo
@@ -35,6 +36,9 @@ check:
 
 check-all:
 	MUTANTS=all test/gate.sh
+
+examples:
+	GO="$(GO)" examples/run
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh

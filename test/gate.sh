@@ -46,7 +46,8 @@ fuzz() {
   local file target
   for file in $(git ls-files '*_test.go'); do
     for target in $(grep -o '^func Fuzz[A-Za-z]*' "$file" | sed 's/func //'); do
-      $go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-200000x}" -fuzzminimizetime 100x "./$(dirname "$file")" || return 1
+      # In the folder, which may be of a module of its own.
+      $go -C "$(dirname "$file")" test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-200000x}" -fuzzminimizetime 100x . || return 1
     done
   done
 }
