@@ -49,7 +49,7 @@ func newRootCommand() *cobra.Command {
 		Short: "Shared-memory tensors: a demo, and tools for the segments and streams on this machine",
 		Long: `Shared-memory tensors: a demo, and tools for the segments and streams on this machine.
 
-Exit status: 0 if all went well, also when Ctrl-C or SIGTERM ended demo or watch; 1 if something failed; 2 for a wrong
+Exit status: 0 if all went well, also when Ctrl-C or SIGTERM ended demo, watch or get; 1 if something failed; 2 for a wrong
 command, flag or argument; 130 if Ctrl-C or SIGTERM ended another command before it was done; 141 if nobody reads the
 output any more.`,
 		Example: `  judemap demo
@@ -59,7 +59,7 @@ output any more.`,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newExportCommand(),
-		newPutCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
+		newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
 	return root
 }
 

@@ -19,9 +19,13 @@ import (
 func newPutCommand() *cobra.Command {
 	var room room
 	var maxBytes int64
+	var raw string
+	var shape []int
+	var readers int
+	var verbose bool
 	cmd := &cobra.Command{
-		Use:   "put FILE.npy|FILE.png NAME",
-		Short: "Commit a file's tensor to a segment or stream",
+		Use:   "put FILE|- NAME",
+		Short: "Commit a file's tensor to a segment or stream, or a pipe's frames to a stream",
 		Long: `Commit a file's tensor to a segment or stream: NumPy's array (.npy), or a picture (.png) as uint8, [H W] if it is grey,
 [H W 3] in RGB, or [H W 4] if some of it is transparent. 16-bit pictures lose their lower 8 bits.
 
@@ -32,10 +36,21 @@ that has it, or with --slots a stream; it lives on when the command ends, until 
 Where every frame of a stream counts, the command waits for the slowest reader, until Ctrl-C.
 
 A file that is larger than --max-bytes is refused, and so is a picture that would be larger when decoded: a few bytes can
-claim to be an enormous one.`,
+claim to be an enormous one.
+
+With --raw the file, or the standard input (-), has frames of raw bytes, row-major and little-endian, one after the other and
+with nothing in between. Each is committed to a stream once it is whole, until the input ends; if that is in the middle of a
+frame, it is an error. Other processes have the last frame for as long as the stream has its name. A stream that is made has
+4 slots if --slots does not say otherwise. No reader slows the input: while readers hold all slots that could be written to,
+frames are left out, and their number is printed at the end; two slots more than readers are enough. With --every-frame
+none is left out, and the input waits for the slowest reader.
+
+A stream has one writer at a time: while it lives, another put fails. When it has ended, or was killed, the next put goes on
+under the same name, and readers stay.`,
 		Example: `  judemap put photo.png camera
   judemap put weights.npy weights --capacity 1000000
-  judemap put photo.png stream --slots 4`,
+  judemap put photo.png stream --slots 4
+  ffmpeg -i video.mkv -f rawvideo -pix_fmt rgb24 - | judemap put --raw uint8 --shape 720,1280,3 - video`,
 		Args: cobra.ExactArgs(2),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			path, name := args[0], args[1]
@@ -45,11 +60,34 @@ claim to be an enormous one.`,
 			if cmd.Flags().Changed("slots") && (room.slots < 2 || room.slots > judemap.MaxSlots) {
 				return usagef("--slots is %d, and must be 2 to %d", room.slots, judemap.MaxSlots)
 			}
-			if room.everyFrame && room.slots == 0 {
-				return usagef("--every-frame is for the streams of --slots")
-			}
 			if maxBytes < 1 {
 				return usagef("--max-bytes is %d, and must be at least 1", maxBytes)
+			}
+			if cmd.Flags().Changed("raw") {
+				format, err := newRawFormat(raw, shape, maxBytes)
+				if err != nil {
+					return err
+				}
+				if readers < 0 || readers > judemap.MaxReaders {
+					return usagef("--readers is %d, and must be 0 to %d", readers, judemap.MaxReaders)
+				}
+				room.capacity = max(room.capacity, format.bytes)
+				note := io.Discard
+				if verbose {
+					note = cmd.ErrOrStderr()
+				}
+				return putRaw(cmd.Context(), path, name, format, room, readers, note)
+			}
+			for _, flag := range []string{"shape", "readers", "verbose"} {
+				if cmd.Flags().Changed(flag) {
+					return usagef("--%s is for --raw", flag)
+				}
+			}
+			if path == "-" {
+				return usagef("- is for the frames of --raw")
+			}
+			if room.everyFrame && room.slots == 0 {
+				return usagef("--every-frame is for the streams of --slots, or with --raw")
 			}
 			a, err := readArray(path, maxBytes)
 			if err != nil {
@@ -61,9 +99,13 @@ claim to be an enormous one.`,
 	}
 	cmd.Flags().IntVar(&room.capacity, "capacity", 0,
 		"bytes that the segment, or each slot of the stream, must have room for (default: the tensor's)")
-	cmd.Flags().IntVar(&room.slots, "slots", 0, "make a stream of so many slots")
+	cmd.Flags().IntVar(&room.slots, "slots", 0, "make a stream of so many slots (default with --raw: 4)")
 	cmd.Flags().BoolVar(&room.everyFrame, "every-frame", false, "make it one whose writer waits for the slowest reader")
-	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have")
+	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have, or a frame")
+	cmd.Flags().StringVar(&raw, "raw", "", "take frames of raw bytes, of this element type, such as uint8")
+	cmd.Flags().IntSliceVar(&shape, "shape", nil, "the shape of each frame of --raw, such as 720,1280,3")
+	cmd.Flags().IntVar(&readers, "readers", 0, "with --raw: wait until the stream has so many readers")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "with --raw: print at the end how many frames there were")
 	return cmd
 }
 
