@@ -210,7 +210,8 @@ func (g *rawGetter) frame(ctx context.Context) error {
 		g.format = rawFormat{slices.Clone(t.Shape()), t.DType(), len(t.Data())}
 		fmt.Fprintf(g.note, "judemap: frames of %v\n", g.format)
 	} else if t.DType() != g.format.dtype || !slices.Equal(t.Shape(), g.format.shape) {
-		return fmt.Errorf("frame %d is %v %v, and those before it are %v %v: raw bytes can't say so", t.Version()/2, t.Shape(),
+		shape := slices.Clone(t.Shape()) // else each t would be on the heap
+		return fmt.Errorf("frame %d is %v %v, and those before it are %v %v: raw bytes can't say so", t.Version()/2, shape,
 			t.DType(), g.format.shape, g.format.dtype)
 	}
 	if _, err := g.out.Write(t.Data()); err != nil {

@@ -13,7 +13,7 @@ import (
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"},
-		{"export", "--help"}, {"put", "--help"}, {"rm", "--help"},
+		{"export", "--help"}, {"put", "--help"}, {"get", "--help"}, {"rm", "--help"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			out := mustRun(t, args...)
@@ -71,6 +71,22 @@ func TestErrors(t *testing.T) {
 		{"put a.npy b --slots 1", 2, "--slots is 1"},
 		{"put a.npy b --slots 257", 2, "--slots is 257"},
 		{"put a.npy b --every-frame", 2, "--every-frame"},
+		{"put - b", 2, "- is for the frames of --raw"},
+		{"put --raw u8 --shape 2 - b", 2, `--raw is "u8"`},
+		{"put --raw uint8 - b", 2, "--raw needs the --shape"},
+		{"put --raw uint8 --shape 2,x - b", 2, `"2,x"`},
+		{"put --raw uint8 --shape 2,0 - b", 2, "a dimension of 0"},
+		{"put --raw uint8 --shape 1,1,1,1,1,1,1,1,1 - b", 2, "--shape has 9 dimensions, and a tensor 8 at most"},
+		{"put --raw float64 --shape 134217729 - b", 2, "more bytes than the 1073741824 that --max-bytes allows"},
+		{"put --raw float64 --shape 4294967296,4294967296,4294967296 - b", 2, "--max-bytes"},
+		{"put --raw uint8 --shape 2 --slots 1 - b", 2, "--slots is 1"},
+		{"put --raw uint8 --shape 2 --readers 65 - b", 2, "--readers is 65, and must be 0 to 64"},
+		{"put a.npy b --shape 2", 2, "--shape is for --raw"},
+		{"put a.npy b --readers 1", 2, "--readers is for --raw"},
+		{"put a.npy b -v", 2, "--verbose is for --raw"},
+		{"get a", 2, "--raw"},
+		{"get --raw -", 2, "accepts 1 arg"},
+		{"get a --raw - --frames 0", 2, "--frames is 0"},
 		{"export a b.npy --max-bytes 0", 2, "--max-bytes is 0"},
 		{"inspect a --max-bytes x", 2, `"x"`},
 		{"rm", 2, "requires at least 1 arg"},
@@ -79,6 +95,8 @@ func TestErrors(t *testing.T) {
 		{"watch " + missing, 1, missing},
 		{"export " + missing + " " + dir + "/a.npy", 1, missing},
 		{"rm " + missing, 1, missing},
+		{"get " + missing + " --raw -", 1, missing},
+		{"put --raw uint8 --shape 2 " + dir + "/missing.raw " + missing, 1, "missing.raw"},
 		{"inspect a/b", 1, "slash"},
 		{"put " + dir + "/missing.npy " + missing, 1, "missing.npy"},
 		{"put " + text + " " + missing, 1, "no NumPy file"},
