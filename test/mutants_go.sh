@@ -7,14 +7,14 @@ source test/mutants.sh
 go=${GO:-go}
 
 copy_sources() { # what the package and its tests are made of
-  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.h' go.mod go.sum testdata |
+  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.h' go.mod go.sum testdata cmd/judemap/photo |
     xargs -0 cp --parents -t "$1"
 }
 
-try() { # try TESTS FOLDER
+try() { # try TESTS PACKAGE FOLDER
   local out
   # A test that hangs is caught too: the go command ends it.
-  if out=$(cd "$2" && JUDEMAP_STRESS=1s $go test -vet=off -count=1 -timeout 40s -run "$1" . 2>&1); then
+  if out=$(cd "$3" && JUDEMAP_STRESS=1s $go test -vet=off -count=1 -timeout 40s -run "$1" "$2" 2>&1); then
     echo "SURVIVED $1"
     return 1
   fi
@@ -26,8 +26,8 @@ try() { # try TESTS FOLDER
   echo "caught: $(grep -m1 -E '_test.go:[0-9]+:|^panic|^fatal|timed out' <<<"$out" | sed 's/^ *//' | cut -c1-140)"
 }
 
-mutant() { # mutant NAME FILE OLD NEW TESTS: OLD is text of FILE from the beginning of a line on
-  in_background "$1" "$2" "$3" "$4" try "$5"
+mutant() { # mutant NAME FILE OLD NEW TESTS [PACKAGE]: OLD is text of FILE from the beginning of a line on
+  in_background "$1" "$2" "$3" "$4" try "$5" "${6:-.}"
 }
 
 # What a reader sees is whole.
@@ -163,5 +163,20 @@ mutant "an option without effect is no error" option.go \
   'if opt.apply != nil && opt.calls&call == 0 {' 'if false {' TestOptionsAndCalls
 mutant "OpenOrCreate takes what is too small" share.go \
   'if s.capacity < capacity || capacity <= 0 {' 'if false {' TestOpenOrCreate
+
+# The command's pipes.
+mutant "put takes a part of a frame for the end" cmd/judemap/put_raw.go \
+  $'case err == io.EOF:\n\t\treturn err' $'case err == io.EOF, err == io.ErrUnexpectedEOF:\n\t\treturn io.EOF' 'TestPutRaw$' ./cmd/judemap
+mutant "put takes no name over that has fewer slots" cmd/judemap/put_raw.go \
+  'room.slots = min(there.Slots(), defaultSlots)' '' TestPutRawToWhatIsThere ./cmd/judemap
+mutant "a slow reader slows the pipe" cmd/judemap/put_raw.go \
+  'if err := p.commit(p.ended); err == nil' 'if err := p.commit(ctx); err == nil' TestPutRawSlowReader ./cmd/judemap
+mutant "put leaves the last frame out" cmd/judemap/put_raw.go \
+  'if !p.pending {' 'if true {' TestPutRawSlowReader ./cmd/judemap
+mutant "get ends when a writer dies" cmd/judemap/get.go \
+  'if errors.Is(err, judemap.ErrWriterDied) && !untilEnd {' 'if false {' TestGetWriterDies ./cmd/judemap
+mutant "get takes frames of any shape" cmd/judemap/get.go \
+  '} else if t.DType() != g.format.dtype || !slices.Equal(t.Shape(), g.format.shape) {' \
+  '} else if t.DType() != g.format.dtype {' TestGetOtherFrames ./cmd/judemap
 
 finish

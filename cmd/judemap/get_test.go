@@ -46,7 +46,7 @@ func TestGet(t *testing.T) {
 				commands = []*exec.Cmd{put, get}
 			}
 			for _, cmd := range commands {
-				start(t, cmd)
+				startProcess(t, cmd)
 				time.Sleep(20 * time.Millisecond)
 			}
 			if err := errors.Join(put.Wait(), get.Wait()); err != nil {
@@ -180,7 +180,7 @@ func TestGetOtherFrames(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			get, out := startGet(t, name)
+			get, out := startGet(t, name, "--frames", "2")
 			awaitReader(t, s)
 			if err := errors.Join(s.Write(t.Context(), []int{2, 3}, judemap.Uint8, make([]byte, 6)),
 				s.Write(t.Context(), test.shape, test.dtype, test.data)); err != nil {
@@ -369,7 +369,7 @@ func startGet(t *testing.T, name string, args ...string) (*exec.Cmd, io.ReadClos
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, cmd)
+	startProcess(t, cmd)
 	return cmd, out
 }
 

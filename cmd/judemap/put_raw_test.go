@@ -211,12 +211,14 @@ func TestPutRawSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(copyTimeout / 10)
-	frame, err := r.Next(t.Context()) // gives the slot of the first back, and by then the last may be there
+	limited, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	frame, err := r.Next(limited) // gives the slot of the first back, and by then the last may be there
 	if err == nil && bytes.Equal(frame.Data(), numbered(2)) {
-		frame, err = r.Next(t.Context())
+		frame, err = r.Next(limited)
 	}
 	if err != nil || !bytes.Equal(frame.Data(), numbered(frames)) {
-		t.Errorf("%v, %v, %x; want the last frame", err, frame, frame.Data())
+		t.Fatalf("%v, %v, %x; want the last frame", err, frame, frame.Data())
 	}
 	stderr := put.Stderr.(*bytes.Buffer)
 	if err := put.Wait(); err != nil {
@@ -376,17 +378,19 @@ func startPut(t *testing.T, name string, args ...string) (*exec.Cmd, io.WriteClo
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, cmd)
+	startProcess(t, cmd)
 	return cmd, in
 }
 
-// start starts a process, which ends with the test.
-func start(t *testing.T, cmd *exec.Cmd) {
+// startProcess starts a process, which ends with the test, and after 20 seconds.
+func startProcess(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	late := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
+		late.Stop()
 		if cmd.ProcessState == nil {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
@@ -400,8 +404,6 @@ func interrupt(t *testing.T, cmd *exec.Cmd, status int) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
-	defer late.Stop()
 	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != status {
 		t.Errorf("after Ctrl-C: %v, want status %d; it printed %q", cmd.ProcessState, status, cmd.Stderr)
 	}
