@@ -37,7 +37,7 @@ It ends with Ctrl-C, after a frame, or with --frames or --until-end. It goes on 
 what the next one commits. The file is emptied first, and has the frames as they come.`,
 		Example: `  judemap get camera --raw - | ffplay -f rawvideo -pixel_format rgb24 -video_size 1280x720 -
   judemap get camera --raw frames.rgb --frames 100
-  judemap get --wait --until-end camera --raw - | ffmpeg -f rawvideo -pix_fmt rgb24 -s 1280x720 -r 30 -i - camera.mkv`,
+  judemap get --wait --until-end camera --raw - | ffmpeg -f rawvideo -pixel_format rgb24 -video_size 1280x720 -i - camera.mkv`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames,
 		RunE: action(func(cmd *cobra.Command, args []string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"os"
 	"sync/atomic"
@@ -41,7 +42,7 @@ func newRawFormat(dtypeName string, shape []int, maxBytes int64) (f rawFormat, e
 			return f, usagef("--shape has a dimension of %d, and each must be at least 1", n)
 		}
 		over, product := bits.Mul64(size, uint64(n))
-		if over != 0 || product > uint64(maxBytes) {
+		if over != 0 || product > uint64(min(maxBytes, math.MaxInt)) {
 			return f, usagef("frames of shape %v and type %v have more bytes than the %d that --max-bytes allows", shape, f.dtype,
 				maxBytes)
 		}
@@ -65,6 +66,13 @@ func openToPutFrames(name string, room room) (*judemap.Stream, error) {
 		}
 	}
 	s, err := openToPut(name, room)
+	if errors.Is(err, judemap.ErrCorrupt) {
+		if segment, segmentErr := judemap.Open(name, judemap.WithReadOnly()); segmentErr == nil {
+			err = fmt.Errorf("%q is a segment, with room for %d bytes, and frames go to a stream: use another name, or 'judemap rm'",
+				name, segment.ByteCapacity())
+			_ = segment.Close()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

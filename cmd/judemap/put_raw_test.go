@@ -108,7 +108,7 @@ func TestPutRawToWhatIsThere(t *testing.T) {
 		{"slots too small", 3, false, "--capacity 8", "with 3 slots of 7 bytes, and 3 of 8 are asked for"},
 		{"another policy", 4, false, "--every-frame", "--every-frame is false for it"},
 		{"another policy, with slots", 4, true, "--slots 4", "--every-frame is true for it"},
-		{"segment", 0, false, "", "it is a segment"},
+		{"segment", 0, false, "", "is a segment, with room for 100 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.slots == 0 {
