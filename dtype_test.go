@@ -304,7 +304,7 @@ func floatChecksum(f *floatFormat, what string, block uint64) (sum uint64) {
 		if what == "encode32" {
 			bits := math.Float32bits(float32(number))
 			for _, near := range []uint32{bits, max(bits, 1) - 1, bits + 1} {
-				encode(float64(math.Float32frombits(near)))
+				encode(widen(math.Float32frombits(near)))
 			}
 		} else {
 			bits := math.Float64bits(number)
@@ -317,7 +317,7 @@ func floatChecksum(f *floatFormat, what string, block uint64) (sum uint64) {
 		for i := 65536 * block; i < 65536*(block+1); i++ {
 			bits := mix((i + 1) * 0x9E3779B97F4A7C15)
 			if what == "random32" {
-				encode(float64(math.Float32frombits(uint32(bits))))
+				encode(widen(math.Float32frombits(uint32(bits))))
 			} else {
 				exponent := bits>>52%300 + 1023 - 150
 				encode(math.Float64frombits(bits&0x800FFFFFFFFFFFFF | exponent<<52))
@@ -327,7 +327,7 @@ func floatChecksum(f *floatFormat, what string, block uint64) (sum uint64) {
 	}
 	finite := func(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 	for i := uint32(256 * block); i < uint32(256*(block+1)); i++ {
-		number := float64(f.decode(i))
+		number := widen(f.decode(i))
 		switch {
 		case what == "decode" && !math.IsNaN(number):
 			add(math.Float32bits(float32(number)))
@@ -339,9 +339,9 @@ func floatChecksum(f *floatFormat, what string, block uint64) (sum uint64) {
 		default:
 			around(number)
 			if finite(number) {
-				other := float64(f.decode(i + 1))
+				other := widen(f.decode(i + 1))
 				if !finite(other) {
-					other = float64(f.decode(i - 1))
+					other = widen(f.decode(i - 1))
 				}
 				around(number + math.Copysign(math.Abs(other-number)/2, number))
 			}
@@ -378,7 +378,7 @@ func TestSmallFloats(t *testing.T) {
 			if number != number {
 				want |= f.nan
 			}
-			if got := f.encode(float64(number)); got != want {
+			if got := f.encode(widen(number)); got != want {
 				t.Errorf("%#x becomes %v, and that %#x", bits, number, got)
 			}
 			text := f.text(bits)

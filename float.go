@@ -20,17 +20,17 @@ type F8E5M2 uint8
 
 // ToF16 returns the F16 nearest to f; of two equally near ones the one whose last bit is 0. What rounds to more than
 // the largest number becomes infinity. NaN keeps its sign and the upper bits of its payload, and becomes quiet.
-func ToF16(f float32) F16 { return F16(f16.encode(float64(f))) }
+func ToF16(f float32) F16 { return F16(f16.encode(widen(f))) }
 
 // ToBF16 returns the BF16 nearest to f, by the rules of [ToF16].
-func ToBF16(f float32) BF16 { return BF16(bf16.encode(float64(f))) }
+func ToBF16(f float32) BF16 { return BF16(bf16.encode(widen(f))) }
 
 // ToF8E4M3FN returns the F8E4M3FN nearest to f, by the rules of [ToF16], except that infinity, and what rounds to more
 // than 448, becomes NaN.
-func ToF8E4M3FN(f float32) F8E4M3FN { return F8E4M3FN(f8e4m3fn.encode(float64(f))) }
+func ToF8E4M3FN(f float32) F8E4M3FN { return F8E4M3FN(f8e4m3fn.encode(widen(f))) }
 
 // ToF8E5M2 returns the F8E5M2 nearest to f, by the rules of [ToF16].
-func ToF8E5M2(f float32) F8E5M2 { return F8E5M2(f8e5m2.encode(float64(f))) }
+func ToF8E5M2(f float32) F8E5M2 { return F8E5M2(f8e5m2.encode(widen(f))) }
 
 // Float32 returns the same number: a float32 holds every F16.
 func (f F16) Float32() float32 { return f16.decode(uint32(f)) }
@@ -79,6 +79,15 @@ const (
 	float64One      = 1 << 52 // the mantissa's implicit bit
 	float64Infinity = 0x7FF << 52
 )
+
+// widen returns f as a float64. A NaN keeps its sign and what it carries, which RISC-V's own conversion drops.
+func widen(f float32) float64 {
+	if f == f {
+		return float64(f)
+	}
+	bits := uint64(math.Float32bits(f))
+	return math.Float64frombits(bits>>31<<63 | float64Infinity | bits&(1<<23-1)<<(52-23))
+}
 
 // encode returns the bits of the number nearest to f, in one rounding.
 func (t *floatFormat) encode(f float64) uint32 {

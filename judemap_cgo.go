@@ -5,6 +5,8 @@ package judemap
 /*
 #cgo CPPFLAGS: -I${SRCDIR}/include -D_FILE_OFFSET_BITS=64
 #cgo CXXFLAGS: -std=c++17
+#cgo arm CXXFLAGS: -Wno-psabi
+#cgo linux,riscv64 LDFLAGS: -latomic
 #cgo noescape go_write
 #cgo nocallback go_write
 #cgo noescape go_fill

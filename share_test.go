@@ -589,7 +589,21 @@ func TestLockedByReader(t *testing.T) {
 	if err := <-died; err != ErrWriterDied {
 		t.Errorf("the parked reader: %v, want ErrWriterDied", err)
 	}
-	eventually(t, "the lock of the other user", func() bool { return s.Fill(nil, Uint8, 1) == ErrWriterActive })
+	file, err := os.Open("/dev/shm/" + s.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	eventually(t, "the lock of the other user", func() bool {
+		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Len: 1}
+		if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+			t.Fatal(err)
+		}
+		return lock.Type == unix.F_RDLCK
+	})
+	if err := s.Fill(nil, Uint8, 1); err != ErrWriterActive {
+		t.Errorf("a write while the other user has the lock: %v, want ErrWriterActive", err)
+	}
 	if got := s.Writer(); got != WriterDied {
 		t.Errorf("the writer: %v, want %v", got, WriterDied)
 	}

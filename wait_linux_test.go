@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Two processes hand a turn back and forth, each parked until the other's commit. A parked reader looks up every 40 ms
@@ -141,6 +143,25 @@ func TestWriterThatNeverWakes(t *testing.T) {
 // idleTime is how long TestManyParked looks at parked readers.
 func idleTime(t *testing.T) time.Duration { return testTime(t, "JUDEMAP_IDLE", 500*time.Millisecond) }
 
+// parkedThreads returns how many threads park for so many segments at most, a reader each: a thread each for the first,
+// and then one for 32; or for each, where the kernel (qemu, a sandbox) has no futex_waitv.
+func parkedThreads(segments int) int {
+	const futexWaitv = 449 // on all architectures
+	if _, _, err := unix.Syscall6(futexWaitv, 0, 0, 0, 0, 0, 0); err != unix.EINVAL {
+		return segments
+	}
+	return mostThreadsParked + max(0, segments-mostThreadsParked+31)/32
+}
+
+// manySegments is how many segments TestManyParked has readers of. Where each may take a thread, a 32-bit process has no
+// addresses for the stacks of a thousand.
+func manySegments() int {
+	if parkedThreads(1000) == 1000 && strconv.IntSize == 32 {
+		return 200
+	}
+	return 1000
+}
+
 // Many parked readers, of one shared segment or of many, take few threads and next to no processor time, and another
 // process's commits wake all of them. The test reports what they take.
 func TestManyParked(t *testing.T) {
@@ -150,8 +171,8 @@ func TestManyParked(t *testing.T) {
 		threads           int  // at most, of the parker
 	}{
 		{1, 10000, true, 1},
-		{1000, 1, true, mostThreadsParked + (1000-mostThreadsParked+31)/32},
-		{1000, 1, false, mostThreadsParked + (1000-mostThreadsParked+31)/32},
+		{manySegments(), 1, true, parkedThreads(manySegments())},
+		{manySegments(), 1, false, parkedThreads(manySegments())},
 	} {
 		t.Run(fmt.Sprintf("%d readers of each of %d, written %v", test.readers, test.segments, test.written), func(t *testing.T) {
 			eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
@@ -259,7 +280,12 @@ func TestCommitsWithoutSystemCalls(t *testing.T) {
 	}
 	one, _ := calls(1)
 	many, text := calls(100000)
-	if one != many {
+	// An emulator of another processor makes calls of its own. For a commit each, there would be 100,000 more.
+	more := 0
+	if strings.Contains(text, "/qemu-") {
+		more = 100
+	}
+	if many > one+more || many < one-more {
 		t.Errorf("%d system calls for 1 commit, %d for 100,000:\n%.2000s", one, many, text)
 	}
 	t.Logf("%d system calls for 1 commit, %d for 100,000", one, many)

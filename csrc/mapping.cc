@@ -52,11 +52,10 @@ bool good_name(const char* name) noexcept {
          std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0;
 }
 
-// Reserves memory for all of a new file, and with `populate` makes its pages, which does so too, and by several
-// threads.
-int reserve_all(int descriptor, void* base, std::size_t size, bool populate) noexcept {
-  int error = populate ? payload::populate(base, size, true, 0) : ENOTSUP;
-  if (error == ENOTSUP) error = share::reserve(descriptor, size);
+// Makes all pages of a new file's mapping, which reserves memory for them, by several threads.
+int populate_all(int descriptor, void* base, std::size_t size) noexcept {
+  const int error = payload::populate(base, size, true, 0);
+  if (error == ENOTSUP) return share::reserve(descriptor, size);
   return error == EFAULT ? ENOSPC : error;
 }
 
@@ -139,12 +138,14 @@ jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size,
                              const Block& block) noexcept {
   void* base = nullptr;
   lock_.reset(new (std::nothrow) share::Locks);
+  const bool populate = (flags & JM_POPULATE) != 0;
   int error = lock_ == nullptr ? ENOMEM : fork::watch();
+  // Without memory behind it a store to a page is a SIGBUS where there is no room.
+  if (error == 0 && !populate) error = share::reserve(descriptor, size);
   if (error == 0) error = share::map(descriptor, size, true, &base);
   if (error == 0) {
     if ((flags & JM_NO_HUGE_PAGES) == 0) memory::advise_huge_pages(base, size);
-    // Without memory behind it a store to a page is a SIGBUS where there is no room.
-    error = reserve_all(descriptor, base, size, (flags & JM_POPULATE) != 0);
+    if (populate) error = populate_all(descriptor, base, size);
     if (error != 0) memory::unmap(base, size);
   }
   const bool writers_wake = (flags & JM_FOREIGN_WRITERS) == 0;

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,7 +57,11 @@ func TestLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer judemap.Remove(holes)
-	want = append(want, holes+" - - corrupt - - - - - - -")
+	holesAre := "corrupt"
+	if strconv.IntSize == 32 {
+		holesAre = "too large" // to be addressed, which is found first
+	}
+	want = append(want, holes+" - - "+holesAre+" - - - - - - -")
 
 	path := func(kind string) string { return filepath.Join(sharedMemory, base+"-no-"+kind) }
 	for _, kind := range []string{"text", "zeros", "empty", "link", "fifo", "folder"} {

@@ -78,7 +78,7 @@ func TestErrors(t *testing.T) {
 		{"put --raw uint8 --shape 2,0 - b", 2, "a dimension of 0"},
 		{"put --raw uint8 --shape 1,1,1,1,1,1,1,1,1 - b", 2, "--shape has 9 dimensions, and a tensor 8 at most"},
 		{"put --raw float64 --shape 134217729 - b", 2, "more bytes than the 1073741824 that --max-bytes allows"},
-		{"put --raw float64 --shape 4294967296,4294967296,4294967296 - b", 2, "--max-bytes"},
+		{"put --raw float64 --shape 2147483647,2147483647,2147483647 - b", 2, "--max-bytes"},
 		{"put --raw uint8 --shape 2 --slots 1 - b", 2, "--slots is 1"},
 		{"put --raw uint8 --shape 2 --readers 65 - b", 2, "--readers is 65, and must be 0 to 64"},
 		{"put a.npy b --shape 2", 2, "--shape is for --raw"},

@@ -132,7 +132,7 @@ func TestReadNPYRefuses(t *testing.T) {
 		{"other order", file("{'shape': (1,), 'fortran_order': False, 'descr': '<f4', }", "1234"), "damaged"},
 		{"negative shape", file("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", ""), "negative"},
 		{"text shape", file("{'descr': '<f4', 'fortran_order': False, 'shape': (a,), }", ""), `"a"`},
-		{"overflow", file("{'descr': '<f4', 'fortran_order': True, 'shape': (4294967296, 4294967296), }", ""), "overflows"},
+		{"overflow", file("{'descr': '<f4', 'fortran_order': True, 'shape': (2147483647, 2147483647, 2147483647), }", ""), "overflows"},
 		{"short", file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "1234"), "4 bytes"},
 		{"long", file("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", "12345"), "5 bytes"},
 		{"other float8", file("{'descr': '<V1', 'fortran_order': False, 'shape': (1,), }", "1"), "which one is not in the file"},
