@@ -1,5 +1,5 @@
-// What a program that answers frames needs beside its model: it waits for streams, for frames and for writers that died,
-// ends at Ctrl-C, and says what is wrong. The examples of LibTorch and OpenCV use it too.
+// What a program that answers frames needs beside its model: it waits for streams, for frames and for writers that
+// died, ends at Ctrl-C, and says what is wrong. The examples of LibTorch and OpenCV use it too.
 #ifndef JUDEMAP_EXAMPLES_SERVE_H
 #define JUDEMAP_EXAMPLES_SERVE_H
 

@@ -9,6 +9,7 @@
 #include <judemap/stream.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "model.h"
@@ -60,9 +62,9 @@ class Server {
             std::fprintf(stderr, "%s is no picture, uint8 [H W 3]\n", serve::describe(frame).c_str());
             continue;
           }
-          features[i] = model_.features(static_cast<const std::uint8_t*>(frame.data),
-                                        static_cast<std::size_t>(frame.shape[0]),
-                                        static_cast<std::size_t>(frame.shape[1]));
+          features[i] =
+              model_.features(static_cast<const std::uint8_t*>(frame.data), static_cast<std::size_t>(frame.shape[0]),
+                              static_cast<std::size_t>(frame.shape[1]));
         }
         status = answer(frames, features);
       }
@@ -177,8 +179,8 @@ int main(int argc, char** argv) {
   // Two slots more than are held at a time leave the client always one to write to.
   const long held = batch * threads, slots = static_cast<long>(frames.slots());
   if (held + 2 > slots) {
-    std::fprintf(stderr, "%ld threads hold %ld frames each, which wants %ld slots; stream \"%s\" has %ld\n", threads, batch,
-                 held + 2, argv[1], slots);
+    std::fprintf(stderr, "%ld threads hold %ld frames each, which wants %ld slots; stream \"%s\" has %ld\n", threads,
+                 batch, held + 2, argv[1], slots);
     return 1;
   }
   if (const jm_status status = reader.open(&frames)) return serve::failed("reading the frames", status);

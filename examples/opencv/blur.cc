@@ -3,8 +3,8 @@
 //
 //   blur FRAMES RESULTS
 //
-// FRAMES has pictures in red, green and blue, uint8 [H W 3], or in grey, uint8 or float32 [H W]. RESULTS gets the same in
-// grey. Both streams are the client's, who makes them; the program may be started first.
+// FRAMES has pictures in red, green and blue, uint8 [H W 3], or in grey, uint8 or float32 [H W]. RESULTS gets the same
+// in grey. Both streams are the client's, who makes them; the program may be started first.
 #include <judemap/stream.h>
 
 #include <cstdint>

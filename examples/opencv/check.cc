@@ -33,22 +33,10 @@ void types(judemap::Stream* stream, judemap::Reader* reader) {
   const struct {
     std::uint32_t dtype;
     int type;  // of [4 6 3], or -1
-  } cases[] = {{JM_FLOAT32, CV_32FC3},
-               {JM_FLOAT64, CV_64FC3},
-               {JM_INT32, CV_32SC3},
-               {JM_INT64, -1},
-               {JM_UINT8, CV_8UC3},
-               {JM_INT8, CV_8SC3},
-               {JM_UINT16, CV_16UC3},
-               {JM_INT16, CV_16SC3},
-               {JM_BOOL, CV_8UC3},
-               {JM_FLOAT16, CV_16FC3},
-               {JM_BFLOAT16, -1},
-               {JM_UINT32, -1},
-               {JM_UINT64, -1},
-               {JM_FLOAT8_E4M3FN, -1},
-               {JM_FLOAT8_E5M2, -1},
-               {JM_COMPLEX64, CV_32FC(6)}};
+  } cases[] = {{JM_FLOAT32, CV_32FC3}, {JM_FLOAT64, CV_64FC3}, {JM_INT32, CV_32SC3},  {JM_INT64, -1},
+               {JM_UINT8, CV_8UC3},    {JM_INT8, CV_8SC3},     {JM_UINT16, CV_16UC3}, {JM_INT16, CV_16SC3},
+               {JM_BOOL, CV_8UC3},     {JM_FLOAT16, CV_16FC3}, {JM_BFLOAT16, -1},     {JM_UINT32, -1},
+               {JM_UINT64, -1},        {JM_FLOAT8_E4M3FN, -1}, {JM_FLOAT8_E5M2, -1},  {JM_COMPLEX64, CV_32FC(6)}};
   for (const auto& c : cases) {
     const char* name = jm_dtype_name(c.dtype);
     const judemap::Frame frame = take(stream, reader, {4, 6, 3}, c.dtype);
@@ -93,7 +81,8 @@ void figures(judemap::Stream* stream, judemap::Reader* reader) {
   for (const std::uint64_t side : {512u, 1448u}) {  // 1 MiB, and 8 MiB
     const judemap::Frame frame = take(stream, reader, {side, side, 4}, JM_UINT8);
     char text[80];
-    std::snprintf(text, sizeof text, "a cv::Mat over a frame of %.0f MiB", static_cast<double>(side * side * 4) / 0x1p20);
+    std::snprintf(text, sizeof text, "a cv::Mat over a frame of %.0f MiB",
+                  static_cast<double>(side * side * 4) / 0x1p20);
     measure(text, 100'000, [&] { sink = *mat_of(*frame).data; });
     std::snprintf(text, sizeof text, "clone() of it");
     measure(text, 20, [&] { sink = *mat_of(*frame).clone().data; });

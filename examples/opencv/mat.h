@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <opencv2/core.hpp>
 
-// OpenCV's depth for an element type, or -1 where it has none (uint32, uint64, int64, bfloat16, the 8-bit floats). A bool
-// is a byte of 0 or 1, as masks are; complex64 is two channels of float32.
+// OpenCV's depth for an element type, or -1 where it has none (uint32, uint64, int64, bfloat16, the 8-bit floats). A
+// bool is a byte of 0 or 1, as masks are; complex64 is two channels of float32.
 inline int depth_of(std::uint32_t dtype) {
   switch (dtype) {
     case JM_UINT8:
@@ -35,8 +35,8 @@ inline int depth_of(std::uint32_t dtype) {
   }
 }
 
-// A Mat of `data`, a tensor [H W] or [H W C] with C channels, 512 at most; empty if OpenCV has none such. It keeps nothing
-// alive: what it shows must be held (a frame) or begun (a slot that is written to) for as long as it is used.
+// A Mat of `data`, a tensor [H W] or [H W C] with C channels, 512 at most; empty if OpenCV has none such. It keeps
+// nothing alive: what it shows must be held (a frame) or begun (a slot that is written to) for as long as it is used.
 inline cv::Mat mat_over(void* data, const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype) {
   const int depth = depth_of(dtype);
   if (depth < 0 || ndim < 2 || ndim > 3 || shape[0] > INT_MAX || shape[1] > INT_MAX) return {};
