@@ -109,7 +109,7 @@ func (s *server) next(ctx context.Context) (err error) {
 		err = s.answers.Update(ctx, s.shape, s.model.Output.DType, s.run)
 	}
 	if err != nil {
-		return fmt.Errorf("frame %d: %w", s.frame.Version()/2, err)
+		return fmt.Errorf("frame %d, answered in %q: %w", s.frame.Version()/2, s.answers.Name(), err)
 	}
 	s.frames++
 	return nil
