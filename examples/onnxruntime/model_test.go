@@ -315,7 +315,8 @@ func TestErrors(t *testing.T) {
 	if _, err := d.OutputShape(tests[0].in); !errors.Is(err, ErrInput) {
 		t.Errorf("OutputShape: %v", err)
 	}
-	_, err := d.OutputShape(frame([]int{1, 3, 100, 100}, judemap.Float32)) // a size that only a run of the model shows to be bad
+	// A size that only a run of the model shows to be bad.
+	_, err := d.OutputShape(frame([]int{1, 3, 100, 100}, judemap.Float32))
 	if err == nil || !strings.Contains(err.Error(), "PP-OCRv6_det_small.onnx: from float32 [1 3 100 100]") {
 		t.Errorf("OutputShape: %v", err)
 	}

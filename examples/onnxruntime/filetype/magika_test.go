@@ -97,15 +97,19 @@ func TestErrors(t *testing.T) {
 	if _, err := readMagika(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a folder without a model: %v", err)
 	}
+	const rest = `"block_size": 8, "min_file_size_for_dl": 2`
 	for name, config := range map[string]string{
 		"not JSON":      `{`,
-		"the middle":    `{"beg_size": 4, "mid_size": 4, "end_size": 4, "block_size": 8, "min_file_size_for_dl": 2, "target_labels_space": ["c"]}`,
-		"no labels":     `{"beg_size": 4, "end_size": 4, "block_size": 8, "min_file_size_for_dl": 2}`,
-		"small blocks":  `{"beg_size": 4, "end_size": 9, "block_size": 8, "min_file_size_for_dl": 2, "target_labels_space": ["c"]}`,
-		"negative ends": `{"beg_size": 4, "end_size": -1, "block_size": 8, "min_file_size_for_dl": 2, "target_labels_space": ["c"]}`,
+		"the middle":    `{"beg_size": 4, "mid_size": 4, "end_size": 4, ` + rest + `, "target_labels_space": ["c"]}`,
+		"no labels":     `{"beg_size": 4, "end_size": 4, ` + rest + `}`,
+		"small blocks":  `{"beg_size": 4, "end_size": 9, ` + rest + `, "target_labels_space": ["c"]}`,
+		"negative ends": `{"beg_size": 4, "end_size": -1, ` + rest + `, "target_labels_space": ["c"]}`,
 	} {
 		folder := t.TempDir()
-		for path, content := range map[string]string{"models/standard_v3_3/config.min.json": config, "config/content_types_kb.min.json": `{}`} {
+		for path, content := range map[string]string{
+			"models/standard_v3_3/config.min.json": config,
+			"config/content_types_kb.min.json":     `{}`,
+		} {
 			path = filepath.Join(folder, path)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				t.Fatal(err)

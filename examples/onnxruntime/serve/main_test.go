@@ -68,8 +68,8 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = server.next(ctx)
-	want := `frame 82, answered in "": onnxruntime: not the model's input: model.onnx takes "bytes", int32 [-1 2048] (-1: any size), ` +
-		`and the tensor is uint8 [48 64 3]`
+	want := `frame 82, answered in "": onnxruntime: not the model's input: model.onnx takes "bytes", int32 [-1 2048] ` +
+		`(-1: any size), and the tensor is uint8 [48 64 3]`
 	if !errors.Is(err, onnxruntime.ErrInput) || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v\nwant %s", err, want)
 	}
