@@ -106,6 +106,17 @@ const char* jm_strerror(int status) {
 
 size_t jm_item_size(uint32_t dtype) { return judemap::item_size(dtype); }
 
+const char* jm_dtype_name(uint32_t dtype) {
+  switch (dtype) {
+#define JM_DTYPE_NAME(suffix, number, name, bytes, type) \
+  case JM_##suffix:                                      \
+    return name;
+    JM_DTYPES(JM_DTYPE_NAME)
+#undef JM_DTYPE_NAME
+  }
+  return nullptr;
+}
+
 jm_status jm_tensor_bytes(const uint64_t* shape, uint32_t ndim, uint32_t dtype, uint64_t* bytes) {
   if (bytes == nullptr || (shape == nullptr && ndim != 0)) return JM_ERR_ARGUMENT;
   if (judemap::item_size(dtype) == 0) return JM_ERR_DTYPE;

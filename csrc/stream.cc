@@ -142,8 +142,11 @@ void Reader::close() noexcept {
   stream_ = nullptr;
 }
 
+// Gives back the frame that is held but not kept, and makes one attempt at another.
 jm_status Reader::take(jm_tensor* out) noexcept {
   std::lock_guard<std::mutex> hold(mutex_);
+  if (current_.version != 0) stream_->protocol_.release(&place_, current_);
+  current_ = {};
   const jm_status status = stream_->protocol_.take(&place_, out);
   if (status == JM_OK) current_ = *out;
   return status;
@@ -153,7 +156,6 @@ jm_status Reader::next(std::int64_t timeout, jm_tensor* out) noexcept {
   if (stream_ == nullptr) return JM_ERR_CLOSED;
   StreamProtocol& protocol = stream_->protocol_;
   if (protocol.inherited()) return JM_ERR_FORKED;
-  release(current_);
   const std::int64_t begun = timeout < 0 ? 0 : now();
   for (int attempts = 0;;) {
     jm_status status = take(out);
@@ -172,7 +174,20 @@ jm_status Reader::next(std::int64_t timeout, jm_tensor* out) noexcept {
   }
 }
 
+jm_status Reader::next(std::int64_t timeout, Frame* out) noexcept {
+  out->release();
+  jm_tensor tensor;
+  const jm_status status = next(timeout, &tensor);
+  if (status != JM_OK) return status;
+  keep(tensor);
+  out->reader_ = this;
+  out->tensor_ = tensor;
+  return JM_OK;
+}
+
 void Reader::keep(const jm_tensor& frame) noexcept {
+  if (stream_ == nullptr || stream_->protocol_.inherited()) return;
+  std::lock_guard<std::mutex> hold(mutex_);
   if (current_.version == frame.version) current_ = {};
 }
 
@@ -181,6 +196,12 @@ void Reader::release(const jm_tensor& frame) noexcept {
   std::lock_guard<std::mutex> hold(mutex_);
   stream_->protocol_.release(&place_, frame);
   if (current_.version == frame.version) current_ = {};
+}
+
+void Frame::release() noexcept {
+  if (reader_ != nullptr) reader_->release(tensor_);
+  reader_ = nullptr;
+  tensor_ = {};
 }
 
 }  // namespace judemap

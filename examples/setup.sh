@@ -70,3 +70,7 @@ go_checks() { # go_checks: the linters that the project's own Go code passes, fo
   $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
   $go mod tidy -diff
 }
+
+page_program() { # page_program: prints the first C++ program of docs/NAME.md, for the test to compile
+  awk '/^```cpp$/ && !found { found = inside = 1; next } /^```$/ { inside = 0 } inside' "$root/docs/${here##*/}.md"
+}

@@ -50,9 +50,11 @@ TEST(Types, NumbersNamesAndSizes) {
     EXPECT_EQ(kTypes[i].bytes, expected[i].second);
     EXPECT_EQ(judemap::item_size(i), expected[i].second);
     EXPECT_EQ(jm_item_size(i), expected[i].second);
+    EXPECT_STREQ(jm_dtype_name(i), expected[i].first.c_str());
   }
   for (const std::uint32_t unknown : {16u, 17u, 0x80000000u, 0xFFFFFFFFu}) {
     EXPECT_EQ(jm_item_size(unknown), 0u);
+    EXPECT_EQ(jm_dtype_name(unknown), nullptr);
     std::uint64_t pattern = 7;
     EXPECT_EQ(fill_pattern(unknown, 1, &pattern), JM_ERR_DTYPE);
     EXPECT_EQ(pattern, 7u);

@@ -258,6 +258,9 @@ mutant "stream: a takeover clears the metadata of what is held" csrc/stream_prot
   'if (pins(i).load(std::memory_order_seq_cst) == 0) {' 'if (true) {' stream_protocol_test '*TakeOver*'
 mutant "stream: what is kept is given back" csrc/stream.cc \
   'if (current_.version == frame.version) current_ = {};' '' stream_test '*WhatIsKept*'
+mutant "stream: a Frame does not keep its frame" csrc/stream.cc 'keep(tensor);' '' stream_test '*AFrameIsGivenBack*'
+mutant "stream: a Frame gives nothing back" csrc/stream.cc \
+  'if (reader_ != nullptr) reader_->release(tensor_);' '' stream_test '*AFrameIsGivenBack*'
 mutant "stream: a begin that fails keeps the lock" csrc/stream.cc \
   'if (!keep_lock || none || status != JM_OK) writer_.unlock();' 'if (!keep_lock || none) writer_.unlock();' \
   stream_test '*TimeoutsOfBothSides'

@@ -11,14 +11,17 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
 using namespace helper;
+using judemap::Frame;
 using judemap::Reader;
 using judemap::Stream;
 
@@ -135,6 +138,130 @@ TEST(Stream, WhatIsKeptStaysPastTheNext) {
   EXPECT_EQ(all_pins(stream), 0u);
   EXPECT_EQ(reader.next(0, &last), JM_ERR_CLOSED);
   ASSERT_EQ(reader.open(&stream), JM_OK) << "a reader may begin anew";
+}
+
+TEST(Stream, AFrameIsGivenBackOnce) {
+  Stream stream;
+  ASSERT_EQ(stream.create(5, 8, JM_EVERY_FRAME), JM_OK);
+  EXPECT_EQ(stream.slots(), 5u);
+  EXPECT_EQ(stream.capacity(), 8u);
+  EXPECT_TRUE(stream.every_frame());
+  EXPECT_EQ(stream.writer(), JM_WRITER_NONE);
+  Reader reader;
+  Frame frame;
+  EXPECT_FALSE(frame);
+  EXPECT_EQ(frame->data, nullptr);
+  EXPECT_EQ(reader.next(0, &frame), JM_ERR_CLOSED);
+  ASSERT_EQ(reader.open(&stream), JM_OK);
+  EXPECT_EQ(reader.next(0, &frame), JM_ERR_TIMEOUT);
+  const auto held = [&] {
+    int slots = 0;
+    for (std::uint32_t i = 0; i < stream.slots(); ++i) slots += reader.place().held()[i] != 0;
+    return slots;
+  };
+  const auto next = [&](Frame* out) {
+    return write(&stream, stream.version() / 2 + 1, 0) == JM_OK && reader.next(0, out) == JM_OK;
+  };
+  {
+    ASSERT_TRUE(next(&frame));
+    Frame other = std::move(frame);
+    EXPECT_FALSE(frame);
+    EXPECT_EQ(frame->version, 0u);
+    ASSERT_TRUE(other);
+    EXPECT_EQ(other->version, 2u);
+    EXPECT_EQ(value_of(*other), 1u);
+    ASSERT_TRUE(next(&frame));
+    EXPECT_EQ(held(), 2);
+    EXPECT_EQ(value_of(*other), 1u) << "held past the next";
+    ASSERT_TRUE(next(&frame));
+    EXPECT_EQ(held(), 2) << "another takes its place";
+    other = std::move(frame);
+    EXPECT_EQ(held(), 1) << "so does one that is moved there";
+    EXPECT_EQ(value_of(*other), 3u);
+    Frame& same = other;
+    other = std::move(same);
+    EXPECT_EQ(value_of(*other), 3u);
+    // One that the caller does not keep is given back by the next all the same.
+    jm_tensor tensor;
+    ASSERT_EQ(write(&stream, 4), JM_OK);
+    ASSERT_EQ(reader.next(0, &tensor), JM_OK);
+    ASSERT_TRUE(next(&frame));
+    EXPECT_EQ(held(), 2);
+  }
+  EXPECT_EQ(held(), 1);
+  EXPECT_EQ(reader.next(0, &frame), JM_ERR_TIMEOUT);
+  EXPECT_FALSE(frame) << "it was given back first";
+  EXPECT_EQ(all_pins(stream), 0u);
+
+  // What was given back with the reader's place is nobody's to give back again.
+  ASSERT_TRUE(next(&frame));
+  reader.close();
+  ASSERT_EQ(reader.open(&stream), JM_OK);
+  Frame another;
+  ASSERT_TRUE(next(&another));
+  frame.release();
+  EXPECT_EQ(held(), 1);
+  ASSERT_EQ(stream.retire(), JM_OK);
+  another.release();
+  EXPECT_FALSE(another);
+  EXPECT_EQ(reader.next(0, &frame), JM_ERR_CLOSED);
+}
+
+// One thread takes frames, and others work on them and give them back.
+TEST(Stream, FramesAreGivenBackByOtherThreads) {
+  const Watchdog watchdog(seconds(60));
+  constexpr std::uint64_t kElements = 64;
+  constexpr int kWorkers = 3;
+  for (const std::uint32_t flags : {0u, std::uint32_t{JM_EVERY_FRAME}}) {
+    SCOPED_TRACE(flags);
+    Stream stream;
+    ASSERT_EQ(stream.create(2 * kWorkers + 3, 8 * kElements, flags), JM_OK);
+    Reader reader;
+    ASSERT_EQ(reader.open(&stream), JM_OK);
+    std::atomic<bool> over{false}, done{false};
+    std::atomic<int> torn{0};
+    std::mutex mutex;
+    std::vector<Frame> work;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kWorkers; ++i) {
+      threads.emplace_back([&] {
+        while (!done) {
+          Frame frame;
+          {
+            std::lock_guard<std::mutex> hold(mutex);
+            if (!work.empty()) {
+              frame = std::move(work.back());
+              work.pop_back();
+            }
+          }
+          if (!frame) {
+            std::this_thread::yield();
+          } else if (!whole(*frame, kElements)) {
+            ++torn;
+          }
+        }
+      });
+    }
+    std::thread writer([&] {
+      while (!over) commit_frame(&stream, kElements, 10 * kMillisecond);
+    });
+    std::uint64_t taken = 0;
+    for (const Clock::time_point end = Clock::now() + stress_time(); Clock::now() < end;) {
+      Frame frame;
+      if (reader.next(10 * kMillisecond, &frame) != JM_OK) continue;
+      ++taken;
+      std::lock_guard<std::mutex> hold(mutex);
+      if (work.size() < kWorkers) work.push_back(std::move(frame));
+    }
+    over = true;
+    writer.join();
+    done = true;
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_GT(taken, 0u);
+    EXPECT_EQ(torn, 0);
+    work.clear();
+    EXPECT_EQ(all_pins(stream), 0u);
+  }
 }
 
 // The end of the stream, with all who may wait for it.

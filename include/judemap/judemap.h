@@ -101,6 +101,9 @@ const char* jm_strerror(int status);
 /* Bytes of one element of a type; 0 if it is unknown. */
 size_t jm_item_size(uint32_t dtype);
 
+/* The name of a type, as in "float32", owned by the library; NULL if it is unknown. */
+const char* jm_dtype_name(uint32_t dtype);
+
 /* Bytes of memory that the machine has; 0 if that can't be told. */
 uint64_t jm_physical_memory(void);
 
@@ -323,8 +326,8 @@ int jm_is_pinned(const jm_segment* segment);
 
 typedef struct jm_stream jm_stream;
 
-/* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but for jm_reader_free
- * after which there is none. */
+/* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but any may call
+ * jm_reader_missed, and jm_reader_release, also beside the others. jm_reader_free must come last. */
 typedef struct jm_reader jm_reader;
 
 /* jm_new, jm_create, jm_create_sealed, jm_open, jm_open_descriptor for streams of `slots` slots, from 2 to 256, with

@@ -5,14 +5,15 @@
 //   if (stream.open("camera") != JM_OK) ...
 //   judemap::Reader reader;
 //   if (reader.open(&stream) != JM_OK) ...
-//   jm_tensor frame;
-//   while (reader.next(-1, &frame) == JM_OK) use(frame.data);  // whole until the next next()
+//   judemap::Frame frame;
+//   while (reader.next(-1, &frame) == JM_OK) use(frame->data);  // whole as long as `frame` has it
 #ifndef JUDEMAP_STREAM_H
 #define JUDEMAP_STREAM_H
 
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "judemap/judemap.h"
 #include "judemap/segment.h"
@@ -20,6 +21,7 @@
 
 namespace judemap {
 
+class Frame;
 class Reader;
 
 class Stream {
@@ -59,6 +61,14 @@ class Stream {
   jm_status commit() noexcept;
   jm_status abort() noexcept;
 
+  std::uint32_t slots() const noexcept { return protocol_.slots(); }
+  bool every_frame() const noexcept { return protocol_.every_frame(); }
+  std::uint64_t capacity() const noexcept { return protocol_.capacity(); }  // bytes of each slot
+  std::uint64_t version() const noexcept { return protocol_.version(); }    // that of the newest frame
+  jm_writer writer() const noexcept { return protocol_.writer(); }
+  // For how long, in nanoseconds, those that wait spin before they park; 0 at first.
+  void set_spin(std::int64_t nanoseconds) noexcept { protocol_.set_spin(nanoseconds); }
+
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   StreamProtocol& protocol() noexcept { return protocol_; }
   const StreamProtocol& protocol() const noexcept { return protocol_; }
@@ -81,7 +91,8 @@ class Stream {
   std::atomic<bool> begun_{false};  // between begin, and commit or abort
 };
 
-// A reader of a stream. One thread at a time may use it, but for missed(); the stream must outlive it.
+// A reader of a stream. One thread at a time may use it, but any may call missed(), and release(), also beside the
+// others; none may be in a call when close() begins. The stream must outlive it.
 class Reader {
  public:
   Reader() = default;
@@ -93,6 +104,8 @@ class Reader {
   void close() noexcept;
 
   jm_status next(std::int64_t timeout, jm_tensor* out) noexcept;
+  // The same for a frame that is kept: *out has it until it gives it back, and gives back what it had first.
+  jm_status next(std::int64_t timeout, Frame* out) noexcept;
   void keep(const jm_tensor& frame) noexcept;
   void release(const jm_tensor& frame) noexcept;
   std::uint64_t missed() const noexcept { return place_.missed(); }
@@ -111,9 +124,40 @@ class Reader {
   Stream* stream_ = nullptr;
   std::mutex mutex_;  // between take and release, and the stream's end; taken after the stream's
   StreamProtocol::Reader place_;
-  jm_tensor current_ = {};  // what the next call gives back; version 0: nothing
+  jm_tensor current_ = {};  // what the next call gives back; version 0: nothing. Guarded by mutex_
   Reader* next_ = nullptr;  // guarded by the stream's lock, as is
   bool listed_ = false;
+};
+
+// A frame of Reader::next that is given back when this ends. It may be moved, also to another thread, and be given back
+// by any. The reader must outlive it; once that is closed, or its stream is retired, it is no longer whole.
+class Frame {
+ public:
+  Frame() = default;
+  ~Frame() { release(); }
+  Frame(Frame&& other) noexcept
+      : reader_(std::exchange(other.reader_, nullptr)), tensor_(std::exchange(other.tensor_, {})) {}
+  Frame& operator=(Frame&& other) noexcept {
+    if (this != &other) {
+      release();
+      reader_ = std::exchange(other.reader_, nullptr);
+      tensor_ = std::exchange(other.tensor_, {});
+    }
+    return *this;
+  }
+
+  // Gives the frame back now. Nothing happens if there is none.
+  void release() noexcept;
+
+  explicit operator bool() const noexcept { return reader_ != nullptr; }
+  // All zero, with data null, if there is none.
+  const jm_tensor& operator*() const noexcept { return tensor_; }
+  const jm_tensor* operator->() const noexcept { return &tensor_; }
+
+ private:
+  friend class Reader;
+  Reader* reader_ = nullptr;
+  jm_tensor tensor_ = {};
 };
 
 }  // namespace judemap
