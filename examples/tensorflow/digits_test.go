@@ -211,7 +211,8 @@ func TestInferStream(t *testing.T) {
 	d := readDigits(t)
 	for _, c := range []struct{ model, in, out string }{{"digits", "", ""}, {"digits.pb", "image", "logits"}} {
 		inName, outName := uniqueName(t, "images"), uniqueName(t, "logits")
-		args := []string{"--model", model(t, c.model), "--input", inName, "--output", outName, "--capacity", fmt.Sprint(batch * 10 * 4)}
+		args := []string{"--model", model(t, c.model), "--input", inName, "--output", outName,
+			"--capacity", fmt.Sprint(batch * 10 * 4)}
 		if c.in != "" {
 			args = append(args, "--in-op", c.in, "--out-op", c.out)
 		}

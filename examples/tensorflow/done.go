@@ -12,12 +12,5 @@ func judemapInputDone(handle C.uintptr_t) {
 	h := cgo.Handle(handle)
 	in := h.Value().(*input)
 	h.Delete()
-	in.mu.Lock()
-	in.done = true
-	if in.kept {
-		in.tensor.Release()
-	}
-	in.mu.Unlock()
-	in.pinner.Unpin()
-	inputsInUse.Add(-1)
+	in.end()
 }

@@ -37,10 +37,65 @@ import (
 type input struct {
 	tensor judemap.Tensor
 	pinner runtime.Pinner // for a copy, which is Go's memory
+	use    *use
+	done   bool // TensorFlow has let go; guarded by usesMu
+}
 
-	mu   sync.Mutex
-	done bool // TensorFlow has let go; guarded by mu
-	kept bool // the frame is held until then; guarded by mu
+// A use says what TensorFlow has of a frame, which may be in several runs at once.
+type use struct {
+	inputs int  // that are not done; guarded by usesMu
+	kept   bool // the frame is held until there are none; guarded by usesMu
+}
+
+// A frameKey tells frames apart.
+type frameKey struct {
+	address uintptr
+	version uint64
+}
+
+func (in *input) key() frameKey { return frameKey{in.tensor.DataPtr(), in.tensor.Version()} }
+
+var (
+	usesMu sync.Mutex
+	uses   = make(map[frameKey]*use) // guarded by usesMu
+)
+
+// begin is before TensorFlow knows of the input.
+func (in *input) begin() {
+	usesMu.Lock()
+	defer usesMu.Unlock()
+	in.use = uses[in.key()]
+	if in.use == nil {
+		in.use = new(use)
+		uses[in.key()] = in.use
+	}
+	in.use.inputs++
+	inputsInUse.Add(1)
+}
+
+// keep holds a stream's frame until TensorFlow has let go of it, if that is still to come.
+func (in *input) keep() {
+	usesMu.Lock()
+	defer usesMu.Unlock()
+	if !in.done {
+		in.tensor.Keep()
+		in.use.kept = true
+	}
+}
+
+// end is when TensorFlow has let go of the input.
+func (in *input) end() {
+	in.pinner.Unpin()
+	usesMu.Lock()
+	defer usesMu.Unlock()
+	in.done = true
+	if in.use.inputs--; in.use.inputs == 0 {
+		delete(uses, in.key())
+		if in.use.kept {
+			in.tensor.Release()
+		}
+	}
+	inputsInUse.Add(-1)
 }
 
 // inputsInUse counts the inputs that TensorFlow has not let go of, for tests.
@@ -57,7 +112,7 @@ func newInput(name string, t *judemap.Tensor) (*input, *C.TF_Tensor, error) {
 		dims[i] = C.int64_t(n)
 	}
 	handle := cgo.NewHandle(in)
-	inputsInUse.Add(1)
+	in.begin()
 	address := in.tensor.DataPtr()
 	tensor := C.new_tensor(dtypes[in.tensor.DType()], &dims[0], C.int(len(shape)), C.uintptr_t(address), C.size_t(len(data)),
 		C.uintptr_t(handle))
@@ -97,13 +152,3 @@ func newCopy(t *judemap.Tensor) func() {
 }
 
 func deleteTensor(t *C.TF_Tensor) { C.TF_DeleteTensor(t) }
-
-// keep holds a stream's frame until TensorFlow has let go of it, if that is still to come.
-func (in *input) keep() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if !in.done {
-		in.tensor.Keep()
-		in.kept = true
-	}
-}

@@ -39,8 +39,9 @@ func TestTypes(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := next(t, inReader)
-			inputs, outputs := map[string]*judemap.Tensor{"in_" + dtype.String(): &f}, map[string]Output{"out_" + dtype.String(): out.Update}
-			if err := s.Run(limited(t), inputs, outputs); err != nil {
+			err := s.Run(limited(t), map[string]*judemap.Tensor{"in_" + dtype.String(): &f},
+				map[string]Output{"out_" + dtype.String(): out.Update})
+			if err != nil {
 				t.Fatalf("%v %v: %v", dtype, shape, err)
 			}
 			got := next(t, outReader)
@@ -182,15 +183,16 @@ func TestWrongCalls(t *testing.T) {
 			fmt.Sprintf(`input "pixels"; the signature has %s`, in), ErrName},
 		{"output", digits, map[string]*judemap.Tensor{in: &floats}, map[string]Output{"classes": out.Update},
 			fmt.Sprintf(`output "classes"; the signature has %s`, logits), ErrName},
-		{"output's number", digits, map[string]*judemap.Tensor{in: &floats}, map[string]Output{"serving_default_image:7": out.Update},
-			"", ErrName},
+		{"output's number", digits, map[string]*judemap.Tensor{in: &floats},
+			map[string]Output{"serving_default_image:7": out.Update}, "", ErrName},
 		{"no tensor", digits, map[string]*judemap.Tensor{in: {}}, map[string]Output{logits: out.Update}, in, judemap.ErrEmpty},
 		{"nil", digits, map[string]*judemap.Tensor{in: nil}, map[string]Output{logits: out.Update}, in, judemap.ErrEmpty},
 		{"no outputs", digits, map[string]*judemap.Tensor{in: &floats}, nil, "without outputs", nil},
 		{"an input too few", pair, map[string]*judemap.Tensor{}, map[string]Output{"sum": out.Update}, "INVALID_ARGUMENT", nil},
 		{"strings", words, map[string]*judemap.Tensor{"text": &raw}, map[string]Output{"length": out.Update},
 			`"text" is of string in the model`, judemap.ErrDType},
-		{"room", digits, map[string]*judemap.Tensor{in: &floats}, map[string]Output{logits: ToSegment(tiny)}, logits, judemap.ErrCapacity},
+		{"room", digits, map[string]*judemap.Tensor{in: &floats}, map[string]Output{logits: ToSegment(tiny)}, logits,
+			judemap.ErrCapacity},
 	} {
 		err := c.session.Run(limited(t), c.inputs, c.outputs)
 		if err == nil || !strings.Contains(err.Error(), c.text) || c.is != nil && !errors.Is(err, c.is) {
@@ -345,6 +347,39 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// A frame goes to two runs. The caller of one leaves; the frame is held until both are done.
+func TestFrameInTwoRuns(t *testing.T) {
+	s := load(t, "gate.pb", "")
+	in, r := newStream(t, 1<<12)
+	out, outReader := newStream(t, 1<<12)
+	x := frame(t, in, r, []int{4}, filled(4, 1))
+	ctx, cancel := context.WithCancel(context.Background())
+	first := startAtGate(t, ctx, s, &x, out.Update)
+	second := startAtGate(t, limited(t), s, &x, out.Update)
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	openGate(t, s) // for the first, which came before
+	eventually(t, "the first run is done", func() bool { return inputsInUse.Load() == 1 })
+	for range 10 { // more than there are slots
+		frame(t, in, r, []int{4}, filled(4, 0))
+	}
+	if held := in.Readers()[0].Held; held != 2 || !x.Valid() {
+		t.Errorf("%d slots are held while the second run goes on, want 2", held)
+	}
+	openGate(t, s)
+	if err := <-second; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(filled(4, 1), elements[float32](t, next(t, outReader))); diff != "" {
+		t.Errorf("the second run: -want +got\n%s", diff)
+	}
+	if held := in.Readers()[0].Held; held != 1 {
+		t.Errorf("%d slots are held when both are done, want 1", held)
+	}
+}
+
 // Close waits for the model, also where nobody waits for the result any more.
 func TestCloseWaits(t *testing.T) {
 	for _, left := range []bool{false, true} {
@@ -407,7 +442,7 @@ func TestModelKeepsInput(t *testing.T) {
 	s := load(t, "keep.pb", "")
 	in, r := newStream(t, 1<<16)
 	out, outReader := newStream(t, 1<<16)
-	for i := range 20 { // more than there are slots
+	for i := range 20 {
 		x := frame(t, in, r, []int{4096}, filled(4096, float32(i*i)))
 		err := s.Run(limited(t), map[string]*judemap.Tensor{"x": &x}, map[string]Output{"y": out.Update})
 		if err != nil {
@@ -419,6 +454,9 @@ func TestModelKeepsInput(t *testing.T) {
 		}
 		if n := inputsInUse.Load(); n != 1 {
 			t.Fatalf("run %d: TensorFlow holds %d inputs, want 1: does it copy to variables?", i, n)
+		}
+		for range 5 { // more than there are slots
+			frame(t, in, r, []int{4096}, filled(4096, -1))
 		}
 	}
 	if err := s.Close(); err != nil {

@@ -24,15 +24,17 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 
 def train(images: np.ndarray, labels: np.ndarray) -> keras.Model:
-    model = keras.Sequential([
-        keras.Input((8, 8, 1), name="image"),
-        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-        keras.layers.Conv2D(64, 3, activation="relu"),
-        keras.layers.MaxPooling2D(),
-        keras.layers.Flatten(),
-        keras.layers.Dense(64, activation="relu"),
-        keras.layers.Dense(10, name="logits"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
+            keras.layers.Conv2D(64, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10, name="logits"),
+        ]
+    )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(images, labels, batch_size=32, epochs=10, verbose=0)
     return model
@@ -56,20 +58,19 @@ def main(folder: Path) -> None:
     digits = load_digits()
     images = (digits.images[..., np.newaxis] / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)
-    seen_images, images, seen_labels, labels = train_test_split(images, labels, test_size=1 / 3, random_state=1,
-                                                                stratify=labels)
-    model = train(seen_images, seen_labels)
+    seen, images, seen_labels, labels = train_test_split(images, labels, test_size=1 / 3, random_state=1, stratify=labels)
+    model = train(seen, seen_labels)
     logits = model.predict(images, verbose=0)
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
 
-    # model.export makes what the C API can load; tf.saved_model.save of a Keras model does not.
+    # What tf.saved_model.save makes of a Keras model lacks the variables when the C API loads it.
     model.export(folder / "digits", verbose=False)
     freeze(model, folder / "digits.pb")
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
     np.save(folder / "logits.npy", logits)
     (folder / "accuracy").write_text(f"{accuracy:.4f}\n")
-    print(f"trained on {len(seen_images)} digits; accuracy on the other {len(images)}: {accuracy:.4f}")
+    print(f"trained on {len(seen)} digits; accuracy on the other {len(images)}: {accuracy:.4f}")
 
 
 if __name__ == "__main__":

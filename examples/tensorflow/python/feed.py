@@ -18,7 +18,7 @@ def main(judemap: str, array: str, name: str, batch: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batch.npy"
         for first in range(0, len(rows), batch):
-            np.save(path, rows[first:first + batch])
+            np.save(path, rows[first : first + batch])
             subprocess.run([judemap, "put", path, name], check=True, timeout=60)
 
 

@@ -1,4 +1,4 @@
-"""Prints what `go test -bench` measured, of several runs in a file: for each benchmark the median, the least and the greatest."""
+"""Prints what several runs of `go test -bench` measured: for each benchmark the median, the least and the greatest."""
 
 import re
 import statistics
@@ -20,8 +20,11 @@ def main(path: str) -> None:
             if match := re.match(r"Benchmark(\S+)/(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op", line):
                 times[match[1], match[2]].append(float(match[3]))
     for name in dict.fromkeys(name for name, _ in times):
-        parts = [f"{how.replace('_', ' ')} {text(statistics.median(t))} [{text(min(t))} {text(max(t))}]"
-                 for (other, how), t in times.items() if other == name]
+        parts = [
+            f"{how.replace('_', ' ')} {text(statistics.median(t))} [{text(min(t))} {text(max(t))}]"
+            for (other, how), t in times.items()
+            if other == name
+        ]
         print(f"{name.replace('_', ' ').replace('/', ', ')}: {', '.join(parts)}")
 
 

@@ -20,9 +20,24 @@ import tensorflow as tf
 
 v1 = tf.compat.v1
 
-TYPES = [tf.float32, tf.float64, tf.int32, tf.int64, tf.uint8, tf.int8, tf.uint16, tf.int16, tf.bool, tf.float16, tf.bfloat16,
-         tf.uint32, tf.uint64, tf.dtypes.experimental.float8_e4m3fn, tf.dtypes.experimental.float8_e5m2,
-         tf.complex64]
+TYPES = [
+    tf.float32,
+    tf.float64,
+    tf.int32,
+    tf.int64,
+    tf.uint8,
+    tf.int8,
+    tf.uint16,
+    tf.int16,
+    tf.bool,
+    tf.float16,
+    tf.bfloat16,
+    tf.uint32,
+    tf.uint64,
+    tf.dtypes.experimental.float8_e4m3fn,
+    tf.dtypes.experimental.float8_e5m2,
+    tf.complex64,
+]
 
 
 def write(folder: Path, name: str, graph: tf.Graph) -> None:
@@ -47,8 +62,11 @@ def graphs(folder: Path) -> None:
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [4096], name="x")
         before = tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[4096], shared_name="before")
-        assigned = tf.raw_ops.VarIsInitializedOp(resource=before)
-        last = tf.cond(assigned, lambda: tf.raw_ops.ReadVariableOp(resource=before, dtype=tf.float32), lambda: tf.zeros([4096]))
+        last = tf.cond(
+            tf.raw_ops.VarIsInitializedOp(resource=before),
+            lambda: tf.raw_ops.ReadVariableOp(resource=before, dtype=tf.float32),
+            lambda: tf.zeros([4096]),
+        )
         y = x - last
         with tf.control_dependencies([y]):
             keep = tf.raw_ops.AssignVariableOp(resource=before, value=x)

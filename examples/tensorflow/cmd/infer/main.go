@@ -24,11 +24,14 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	var o options
 	flag.StringVar(&o.model, "model", "", "the model: a SavedModel's `folder`, or the file of a frozen graph")
-	flag.StringVar(&o.input, "input", "", "the segment or stream that tensors come from, by its `name`; infer waits until it is there")
+	flag.StringVar(&o.input, "input", "", "the segment or stream that tensors come from, by its `name`; infer waits until "+
+		"it is there")
 	flag.StringVar(&o.output, "output", "", "the `name` of the segment or stream that results go to; it is made if it isn't there")
 	flag.StringVar(&o.signature, "signature", "", "the SavedModel's signature (default serving_default)")
-	flag.StringVar(&o.inOp, "in-op", "", "the model's input: a `name` in its signature, or an operation (default: the only one of the signature)")
-	flag.StringVar(&o.outOp, "out-op", "", "the model's output: a `name` in its signature, or an operation (default: the only one of the signature)")
+	flag.StringVar(&o.inOp, "in-op", "", "the model's input: a `name` in its signature, or an operation (default: the only one "+
+		"of the signature)")
+	flag.StringVar(&o.outOp, "out-op", "", "the model's output: a `name` in its signature, or an operation (default: the only one "+
+		"of the signature)")
 	flag.IntVar(&o.capacity, "capacity", 0, "the `bytes` that a result has at most; the output is then made at once "+
 		"(default: as many as the first result has, at which it is made)")
 	flag.Parse()
