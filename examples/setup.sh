@@ -1,4 +1,4 @@
-# What examples/NAME/test begins with: `source "$(dirname "$0")/../setup.sh"`. It sets
+# What examples/NAME/test begins with, and other scripts there: `source "$(dirname "$0")/../setup.sh"`. It sets
 #
 #   root     the repository
 #   here     the example's folder, where the script then is
@@ -12,7 +12,7 @@ out=${BUILD:-$root/build}/examples/${here##*/}
 go=${GO:-go}
 figures=$out/figures
 mkdir -p "$out"
-: >"$figures"
+[ "${BASH_SOURCE[1]##*/}" != test ] || : >"$figures" # another script may run beside the test
 cd "$here"
 
 skip() { # skip WHY...: this machine can't run the example
