@@ -59,6 +59,11 @@ class Stream {
   jm_status commit() noexcept;
   jm_status abort() noexcept;
 
+  // All slots at once. `why`, of `size` bytes, says what the CUDA driver refused.
+  jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
+  jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
+  std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
+
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   StreamProtocol& protocol() noexcept { return protocol_; }
   const StreamProtocol& protocol() const noexcept { return protocol_; }
