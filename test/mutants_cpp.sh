@@ -23,6 +23,7 @@ if ! { cmake -S . -B "$build/plain" -DCMAKE_BUILD_TYPE=Release && cmake --build 
   exit 1
 fi
 objects="$build/plain/CMakeFiles"
+export LD_LIBRARY_PATH="$build/plain/cuda_driver${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" # the stand-in for CUDA's driver
 
 copy_sources() { cp -r include csrc test "$1"; }
 
@@ -50,7 +51,7 @@ try() { # try FILE TEST FILTER FOLDER
     fi
     linked+=("$object")
   done
-  g++ "${linked[@]}" -o "$folder/$test" $libraries -pthread || { echo "it does not link"; return 1; }
+  g++ "${linked[@]}" -o "$folder/$test" $libraries -pthread -ldl || { echo "it does not link"; return 1; }
   out=$(run_test "$folder/$test" "$filter")
   status=$?
   rm -f "$folder/$test"
