@@ -7,7 +7,7 @@ source test/mutants.sh
 go=${GO:-go}
 
 copy_sources() { # what the package and its tests are made of
-  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.h' go.mod go.sum testdata |
+  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata |
     xargs -0 cp --parents -t "$1"
 }
 
@@ -163,5 +163,15 @@ mutant "an option without effect is no error" option.go \
   'if opt.apply != nil && opt.calls&call == 0 {' 'if false {' TestOptionsAndCalls
 mutant "OpenOrCreate takes what is too small" share.go \
   'if s.capacity < capacity || capacity <= 0 {' 'if false {' TestOpenOrCreate
+
+# Registration with CUDA.
+mutant "CUDA: an error of the end is lost" handle.go 'if cudaErr != nil {' 'if false {' TestUnregisterCUDAFails
+mutant "CUDA: registered beside the end" cuda.go \
+  $'return ErrClosed\n\t}\n\terr := s.mapping.core.registerCUDA(device)' \
+  $'s.mapping.core.registerCUDA(device)\n\t}\n\terr := s.mapping.core.registerCUDA(device)' 'TestCUDAZero|TestRegisterCUDA'
+mutant "CUDA: a large number is another device's" cuda.go \
+  'if device < 0 || device > math.MaxInt32 {' 'if device < 0 || device > math.MaxInt {' TestRegisterCUDAFails
+mutant "CUDA: a forgotten segment stays registered" csrc/mapping.cc \
+  'if (unregister_cuda(nullptr, 0) == JM_ERR_CUDA && cuda_ != nullptr) {' 'if (false) {' TestForgottenCUDA
 
 finish
