@@ -598,3 +598,53 @@ func TestForgottenCUDA(t *testing.T) {
 	})
 	d.expectNothingLeft("a forgotten segment")
 }
+
+// The program of docs/cuda.md compiles, with a header that declares what it calls of the CUDA runtime.
+func TestCUDAPage(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/cuda.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, found := strings.Cut(string(page), "```go\n")
+	program, _, closed := strings.Cut(program, "```\n")
+	if !found || !closed {
+		t.Fatal("docs/cuda.md has no program")
+	}
+	sums, err := os.ReadFile("go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/upload\n\ngo 1.25.0\n\nrequire github.com/judemap/judemap v0.0.0\n\n" +
+			"replace github.com/judemap/judemap => " + root + "\n",
+		"go.sum":  string(sums),
+		"main.go": program,
+		"cuda_runtime_api.h": `#include <stddef.h>
+typedef enum cudaError { cudaSuccess = 0 } cudaError_t;
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1 };
+typedef struct CUstream_st* cudaStream_t;
+cudaError_t cudaMalloc(void** pointer, size_t size);
+cudaError_t cudaFree(void* pointer);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, enum cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaStreamCreate(cudaStream_t* stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+const char* cudaGetErrorName(cudaError_t error);
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, ok := run(t, dir, []string{"CGO_CFLAGS=-I" + dir}, "go", "vet", "-mod=mod", "."); !ok {
+		t.Error(out)
+	}
+	if out, ok := run(t, dir, nil, "gofmt", "-l", "main.go"); !ok || out != "" {
+		t.Errorf("gofmt: %s", out)
+	}
+}
