@@ -50,7 +50,8 @@ func driverChild(t *testing.T, flags ...string) *cudaDriver {
 	if runtime.GOARCH == "386" {
 		args = append(args, "-m32")
 	}
-	if out, err := exec.Command(strings.TrimSpace(string(cc)), args...).CombinedOutput(); err != nil {
+	compiler := strings.Fields(string(cc)) // CC may have flags
+	if out, err := exec.Command(compiler[0], append(compiler[1:], args...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	runWithDriver(t, dir)

@@ -34,7 +34,8 @@ func TestProgram(t *testing.T) {
 	if runtime.GOARCH == "386" {
 		args = append(args, "-m32")
 	}
-	build(strings.TrimSpace(string(cc)), args...)
+	compiler := strings.Fields(string(cc)) // CC may have flags
+	build(compiler[0], append(compiler[1:], args...)...)
 	if err := os.Mkdir(none, 0o755); err != nil {
 		t.Fatal(err)
 	}
