@@ -1,4 +1,4 @@
-//go:build cgo && linux
+//go:build cgo && linux && (amd64 || arm64)
 
 // Command cuda measures copies from segments to a CUDA device: from an ordinary segment, one that is page-locked (Pin) and
 // one that the driver knows (RegisterCUDA). It checks what arrives on the device, and whether a copy goes on beside other
