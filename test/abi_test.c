@@ -277,6 +277,14 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_mapping_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_mapping_retire(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_mapping_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE(jm_device_address(NULL, NULL) == 0 && jm_mapping_device_address(NULL, NULL) == 0);
+  REQUIRE(jm_stream_device_address(NULL, NULL) == 0);
   REQUIRE_STATUS(jm_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_watch_arm(NULL, 0), JM_ERR_ARGUMENT);
   REQUIRE(jm_valid(NULL, &tensor) == 0 && jm_corrupt_field(NULL, &tensor) == NULL && jm_version(NULL) == 0);

@@ -75,14 +75,14 @@ Bytes numbers(std::size_t size, int first = 1) {
 
 TEST(Status, EveryOneHasItsSentence) {
   std::set<std::string> sentences;
-  for (int status = JM_OK; status <= JM_ERR_NO_PLACE; ++status) {
+  for (int status = JM_OK; status <= JM_ERR_CUDA; ++status) {
     const char* sentence = jm_strerror(status);
     ASSERT_NE(sentence, nullptr);
     EXPECT_STRNE(sentence, "");
     EXPECT_STRNE(sentence, "unknown status") << status;
     EXPECT_TRUE(sentences.insert(sentence).second) << status << " has the sentence of another: " << sentence;
   }
-  for (const int unknown : {-1, JM_ERR_NO_PLACE + 1, std::numeric_limits<int>::min()}) {
+  for (const int unknown : {-1, JM_ERR_CUDA + 1, std::numeric_limits<int>::min()}) {
     EXPECT_STREQ(jm_strerror(unknown), "unknown status");
   }
 }

@@ -61,6 +61,7 @@ class Stream {
   jm_status commit() noexcept;
   jm_status abort() noexcept;
 
+<<<<<<< HEAD
   std::uint32_t slots() const noexcept { return protocol_.slots(); }
   bool every_frame() const noexcept { return protocol_.every_frame(); }
   std::uint64_t capacity() const noexcept { return protocol_.capacity(); }  // bytes of each slot
@@ -68,6 +69,12 @@ class Stream {
   jm_writer writer() const noexcept { return protocol_.writer(); }
   // For how long, in nanoseconds, those that wait spin before they park; 0 at first.
   void set_spin(std::int64_t nanoseconds) noexcept { protocol_.set_spin(nanoseconds); }
+=======
+  // All slots at once. `why`, of `size` bytes, says what the CUDA driver refused.
+  jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
+  jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
+  std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
+>>>>>>> cuda
 
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   StreamProtocol& protocol() noexcept { return protocol_; }
