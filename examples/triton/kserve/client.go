@@ -185,6 +185,7 @@ type server struct {
 	maps      bool               // that it has the extension for shared memory
 	regions   map[fileID]*region // what the server was asked to map
 	scratch   []*scratch         // those that no call uses
+	noScratch error              // why there can be none
 }
 
 // wait returns 0 if there is a connection, and else 1, and has gRPC make one.

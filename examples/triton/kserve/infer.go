@@ -100,6 +100,13 @@ func check(inputs []Input, outputs []Output) error {
 		if err := checkMemory(out.To); err != nil {
 			return fmt.Errorf("kserve: output %q goes to %w", out.Name, err)
 		}
+		switch bytes := byteSize(out.Shape, out.DType); {
+		case bytes < 0 || len(out.Shape) > judemap.MaxDims:
+			return fmt.Errorf("kserve: output %q: %w: %v", out.Name, judemap.ErrShape, out.Shape)
+		case bytes > out.To.ByteCapacity():
+			return fmt.Errorf("kserve: output %q: %w: %v of %v takes %d bytes, and there is room for %d", out.Name, judemap.ErrCapacity,
+				out.Shape, out.DType, bytes, out.To.ByteCapacity())
+		}
 		for _, other := range outputs[:i] {
 			if other.To == out.To || other.Name == out.Name {
 				return fmt.Errorf("kserve: outputs %q and %q: one output and one place each", other.Name, out.Name)
@@ -266,7 +273,7 @@ func (t *try) addOutput(ctx context.Context, number int) error {
 	t.request.Outputs[number] = &inference.ModelInferRequest_InferRequestedOutputTensor{Name: out.Name}
 	place := target{output: out, number: number, to: out.To}
 	bytes := byteSize(out.Shape, out.DType)
-	if bytes <= 0 { // it has no place, or no size, and then Update says why
+	if bytes == 0 {
 		t.copies = append(t.copies, place)
 		return nil
 	}

@@ -22,6 +22,7 @@ import (
 // A Memory holds tensors: a *judemap.Segment or a *judemap.Stream.
 type Memory interface {
 	Name() string
+	ByteCapacity() int
 	File() (*os.File, error)
 }
 
@@ -127,13 +128,14 @@ func (s *server) mappedLocked(ctx context.Context, m Memory) (mapped, error) {
 	return mapped{f, r.name}, r.refused
 }
 
-// newRegion registers a file, all of it, for a later use of which the server's offsets are; with s.mu held.
+// newRegion registers a file, from its start to its end; with s.mu held.
 //
-// The server is told of the file by a name that is made for the purpose, a hard link, and not by that of the segment. It
-// opens a file of that name, and so sees this machine's /dev/shm: no other has one. That an address is this machine's own
-// would say less: a container may have a /dev/shm of its own, or share this one. And it is this file that it opens, though
-// the segment's name may be another's by now: Triton 2.51 goes further, and opens no file of a name that any client has
-// registered, but takes what that client was given, which is the old file if the name was made anew since.
+// The server is told of the file by a name that is made for the purpose, a hard link, and not by that of the segment:
+//   - A server that opens it sees this machine's /dev/shm, since no other has that name. Whether an address is this
+//     machine's own would say less: a container may have a /dev/shm of its own, or share this one.
+//   - It is this file, though the segment's name may be another file's by now.
+//   - Triton 2.51 opens no name again that is registered, whoever did it: it takes the number of a descriptor that it has
+//     closed, and fails, or maps what has that number by then.
 func (s *server) newRegion(ctx context.Context, of string, opened *os.File, f file) (*region, error) {
 	r := &region{name: fmt.Sprintf("kserve-%d-%s", os.Getpid(), rand.Text()), of: of}
 	if err := s.extension(ctx); err != nil {
@@ -248,7 +250,7 @@ func (s *server) lost(ctx context.Context, err error, regions []string) bool {
 
 func (s *server) forget() {
 	clear(s.regions)
-	s.described = false
+	s.described, s.noScratch = false, nil
 	for _, free := range s.scratch {
 		free.segment.Close()
 	}
@@ -271,6 +273,9 @@ func (s *server) takeScratch(ctx context.Context, bytes int) (*scratch, error) {
 		s.scratch = slices.Delete(s.scratch, i, i+1)
 		return found, nil
 	}
+	if s.noScratch != nil {
+		return nil, s.noScratch
+	}
 	if n := len(s.scratch); n > 0 { // too small; the one that is made now is in its place
 		s.drop(ctx, s.scratch[n-1])
 		s.scratch = s.scratch[:n-1]
@@ -283,6 +288,9 @@ func (s *server) takeScratch(ctx context.Context, bytes int) (*scratch, error) {
 	where, err := s.mappedLocked(ctx, segment)
 	if err != nil {
 		segment.Close()
+		if errors.Is(err, ErrNotShared) { // the next would be refused too, and no two are the same file
+			s.noScratch = err
+		}
 		return nil, err
 	}
 	return &scratch{segment, where}, nil
