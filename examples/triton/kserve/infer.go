@@ -67,8 +67,9 @@ func (c *Client) Infer(ctx context.Context, model string, inputs []Input, output
 	}
 	done := make(chan error, 1)
 	go func() {
-		defer c.end()
-		done <- c.infer(ctx, call)
+		err := c.infer(ctx, call)
+		c.end() // first, so that Close, after Infer, finds no call under way
+		done <- err
 	}()
 	select {
 	case err := <-done:
@@ -106,6 +107,13 @@ func check(inputs []Input, outputs []Output) error {
 		case bytes > out.To.ByteCapacity():
 			return fmt.Errorf("kserve: output %q: %w: %v of %v takes %d bytes, and there is room for %d", out.Name, judemap.ErrCapacity,
 				out.Shape, out.DType, bytes, out.To.ByteCapacity())
+		}
+		if _, segment := out.To.(*judemap.Segment); segment && out.InPlace {
+			for _, in := range inputs {
+				if in.In == out.To {
+					return fmt.Errorf("kserve: output %q would overwrite input %q in place", out.Name, in.Name)
+				}
+			}
 		}
 		for _, other := range outputs[:i] {
 			if other.To == out.To || other.Name == out.Name {

@@ -648,6 +648,7 @@ func TestErrors(t *testing.T) {
 			{name: "too large", inputs: x, outputs: y(kserve.Output{Shape: []int{1, 17}}), want: judemap.ErrCapacity, text: "68 bytes"},
 			{name: "no such shape", inputs: x, outputs: y(kserve.Output{Shape: []int{-1, 2}}), want: judemap.ErrShape, text: "-1"},
 			{name: "two to one", inputs: x, outputs: append(y(kserve.Output{}), y(kserve.Output{Name: "PROCESS"})...), text: "one place"},
+			{name: "over its input", inputs: x, outputs: y(kserve.Output{To: in, InPlace: true}), text: "overwrite"},
 			{name: "no tensor", inputs: []kserve.Input{{"X", nil, in}}, outputs: y(kserve.Output{}), text: "no tensor"},
 			{name: "no segment", inputs: x, outputs: y(kserve.Output{To: noSegment}), text: "*judemap.Segment"},
 			{name: "complex", inputs: []kserve.Input{{"X", &complexView, imaginary}}, outputs: y(kserve.Output{}), want: judemap.ErrDType},

@@ -101,6 +101,7 @@ func (s *server) mapped(ctx context.Context, m Memory) (mapped, error) {
 	return s.mappedLocked(ctx, m)
 }
 
+// mappedLocked is mapped with s.mu held.
 func (s *server) mappedLocked(ctx context.Context, m Memory) (mapped, error) {
 	switch {
 	case s.options.bytes:
@@ -248,6 +249,7 @@ func (s *server) lost(ctx context.Context, err error, regions []string) bool {
 	return true
 }
 
+// forget forgets what the server was told and said; with s.mu held.
 func (s *server) forget() {
 	clear(s.regions)
 	s.described, s.noScratch = false, nil
@@ -264,7 +266,7 @@ type scratch struct {
 	mapped
 }
 
-// takeScratch returns a scratch with room for bytes, which no other call has. Errors as place.
+// takeScratch returns a scratch with room for bytes, which no other call has. Errors: as mapped.
 func (s *server) takeScratch(ctx context.Context, bytes int) (*scratch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

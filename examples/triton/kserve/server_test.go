@@ -187,7 +187,7 @@ func (s *tritonServer) kill() {
 	_ = s.process.Process.Kill()
 	_ = syscall.Kill(-s.process.Process.Pid, syscall.SIGKILL) // its stubs
 	<-s.ended
-	left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/triton-%d*", s.process.Process.Pid))
+	left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/*triton-%d-*", s.process.Process.Pid))
 	for _, file := range left {
 		_ = os.Remove(file)
 	}
@@ -213,5 +213,6 @@ func uniqueName() string {
 	names.Lock()
 	defer names.Unlock()
 	names.n++
-	return fmt.Sprintf("judemap-triton-%d-%d", os.Getpid(), names.n)
+	// By the prefix, ./test takes away what tests that were killed left.
+	return fmt.Sprintf("%sjudemap-triton-%d-%d", os.Getenv("TRITON_PREFIX"), os.Getpid(), names.n)
 }
