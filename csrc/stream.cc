@@ -173,6 +173,7 @@ jm_status Reader::next(std::int64_t timeout, jm_tensor* out) noexcept {
 }
 
 void Reader::keep(const jm_tensor& frame) noexcept {
+  std::lock_guard<std::mutex> hold(mutex_);
   if (current_.version == frame.version) current_ = {};
 }
 

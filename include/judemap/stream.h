@@ -81,7 +81,8 @@ class Stream {
   std::atomic<bool> begun_{false};  // between begin, and commit or abort
 };
 
-// A reader of a stream. One thread at a time may use it, but for missed(); the stream must outlive it.
+// A reader of a stream. One thread at a time may use it, but for missed(), and for release() of frames that were kept;
+// the stream must outlive it.
 class Reader {
  public:
   Reader() = default;
