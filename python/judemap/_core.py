@@ -278,6 +278,9 @@ class Deadline:
         return SLICE if left is None else min(SLICE, int(left * 1e9))
 
 
+NEVER = Deadline(None)
+
+
 class Turn:
     """The lock between the threads that write through one handle.
 
@@ -289,19 +292,21 @@ class Turn:
         self._lock = threading.Lock()
         self._updater = 0  # the thread that is in an update
 
-    def take(self, what: str, deadline: Deadline) -> None:
-        self.check(what)
+    def take(self, call: str, what: object, deadline: Deadline) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        self.check(call, what)
         left = deadline.left()
         if not self._lock.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX)):
-            raise TimeoutError(f"{what}: another thread of this process is in an update of it")
+            raise TimeoutError(f"{call} {what}: another thread of this process is in an update of it")
 
     def give(self) -> None:
         self._lock.release()
 
-    def check(self, what: str) -> None:
+    def check(self, call: str, what: object) -> None:
         """Raises Busy if this thread would wait for itself."""
         if self._updater == threading.get_ident():
-            raise errors.Busy(f"{what}: this thread is in an update of it, which has to end first")
+            raise errors.Busy(f"{call} {what}: this thread is in an update of it, which has to end first")
 
     def updating(self, begun: bool) -> None:
         self._updater = threading.get_ident() if begun else 0

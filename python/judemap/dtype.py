@@ -33,7 +33,7 @@ class DType(enum.IntEnum):
 
     def __str__(self) -> str:
         """The name, as in "float32"."""
-        return self.name.lower()
+        return _NAME_OF[self]
 
     @property
     def itemsize(self) -> int:
@@ -67,26 +67,32 @@ class DType(enum.IntEnum):
         """
         if isinstance(dtype, DType):
             return dtype
-        name = dtype
-        if not isinstance(name, str) or name not in _NAMES:
-            try:
-                name = np.dtype(dtype).name
-            except TypeError:
-                name = repr(dtype)
-        known = _NAMES.get(name)
-        if known is None:
-            raise DTypeError(f"there is no element type {name}; there are {', '.join(_NAMES)}")
-        return known
+        if isinstance(dtype, str) and dtype in _NAMES:
+            return _NAMES[dtype]
+        try:
+            numpy = np.dtype(dtype)
+        except TypeError:
+            name = repr(dtype)
+        else:
+            if (known := _KNOWN.get(numpy)) is not None:
+                return known
+            name = numpy.name  # that of another byte order is the same
+            if name in _NAMES:
+                return _KNOWN.setdefault(numpy, _NAMES[name])
+        raise DTypeError(f"there is no element type {name}; there are {', '.join(_NAMES)}")
 
 
 DTypeLike: TypeAlias = "DType | npt.DTypeLike"
 
-_NAMES = {str(dtype): dtype for dtype in DType}
+BY_NUMBER = tuple(DType)
+_NAME_OF = [dtype.name.lower() for dtype in DType]
+_NAMES = dict(zip(_NAME_OF, DType, strict=True))
 _UNSIGNED: dict[DType, np.dtype[np.generic]] = {
     DType.BFLOAT16: np.dtype(np.uint16),
     DType.FLOAT8_E4M3FN: np.dtype(np.uint8),
     DType.FLOAT8_E5M2: np.dtype(np.uint8),
 }
 _BITS: dict[DType, np.dtype[np.generic]] = {dtype: _UNSIGNED.get(dtype) or np.dtype(str(dtype)) for dtype in DType}
+_KNOWN: dict[np.dtype[np.generic], DType] = {}
 # ml_dtypes is loaded when it is first needed.
 _NUMPY: dict[DType, np.dtype[np.generic]] = {d: b for d, b in _BITS.items() if d not in _UNSIGNED}

@@ -88,9 +88,9 @@ class Mapping:
         in an update of this thread it raises Busy. Arrays stay where they are and read as zeros from then on. A segment
         or stream with a name lives on, for others and under its name: see remove. Closing again does nothing.
         """
-        self._turn.check(f"closing {self}")
+        self._turn.check("closing", self)
         self._closed = True  # ends those that wait for a slot
-        self._turn.take(f"closing {self}", _core.Deadline(None))
+        self._turn.take("closing", self, _core.NEVER)
         try:
             self._retire()
         finally:
@@ -129,7 +129,7 @@ def _close_all() -> None:
     for mapping in list(_open):
         try:
             mapping._closed = True
-            mapping._turn.take("exit", _core.Deadline(0.2))
+            mapping._turn.take("closing", mapping, _core.Deadline(0.2))
         except (TimeoutError, Busy):
             continue
         mapping._retire()

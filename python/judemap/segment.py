@@ -83,7 +83,7 @@ class Segment(Mapping):
         if status != _core.OK or tensor.version <= after:
             deadline = _core.Deadline(timeout)
             if status == _core.BUSY:
-                self._turn.check(f"reading {self}")
+                self._turn.check("reading", self)
             while True:
                 wait = deadline.slice()
                 status = _core.next_(self._handle, after, wait, byref(tensor))
@@ -143,7 +143,7 @@ class Segment(Mapping):
 
     def _read_busy(self, tensor: CTensor) -> int:
         """jm_read for a segment that is in a commit, in slices that signals can come between."""
-        self._turn.check(f"reading {self}")
+        self._turn.check("reading", self)
         while True:
             status = int(_core.next_(self._handle, 0, _core.SLICE, byref(tensor)))
             if status == _core.FORKED:
@@ -180,7 +180,7 @@ class Segment(Mapping):
         """
         elements, dtype = to_write(array, None if bits is None else DType.of(bits))
         shape, size = described(elements.shape, dtype, self._capacity)
-        self._turn.take(f"writing to {self}", _core.Deadline(None))
+        self._turn.take("writing to", self, _core.NEVER)
         try:
             status = _core.write(self._handle, _core.c_shape(shape), len(shape), dtype, data_address(elements), size)
         finally:
@@ -195,7 +195,7 @@ class Segment(Mapping):
         """
         kind = DType.of(dtype)
         whole, _ = described(shape, kind, self._capacity)
-        self._turn.take(f"filling {self}", _core.Deadline(None))
+        self._turn.take("filling", self, _core.NEVER)
         try:
             status = _core.fill(self._handle, _core.c_shape(whole), len(whole), kind, value)
         finally:
@@ -267,8 +267,7 @@ class _SegmentUpdate(Update):
 
     def _begin(self) -> npt.NDArray[Any]:
         segment = self._mapping
-        call = f"writing to {segment}"
-        segment._turn.take(call, _core.Deadline(None))
+        segment._turn.take("writing to", segment, _core.NEVER)
         data, length = ctypes.c_void_p(), ctypes.c_uint64()
         try:
             status = _core.begin(

@@ -141,8 +141,9 @@ class Stream(Mapping):
         kind = DType.of(dtype)
         whole, _ = described(shape, kind, self.capacity)
         of_c = (_core.c_shape(whole), len(whole), kind, value)
-        why = f"{kind} can't hold {value}"
-        self._with_slot("filling", timeout, lambda wait: _core.stream_fill(self._handle, *of_c, wait), out_of_range=why)
+        self._with_slot(
+            "filling", timeout, lambda wait: _core.stream_fill(self._handle, *of_c, wait), filled=(kind, value)
+        )
 
     def update(self, shape: int | Sequence[int], dtype: DTypeLike, *, timeout: float | None = None) -> Update:
         """For `with stream.update(shape, dtype) as array:`, which writes the next frame in its slot, without a copy.
@@ -161,13 +162,13 @@ class Stream(Mapping):
         call: str,
         timeout: float | None,
         attempt: Callable[[int], int],
-        out_of_range: str = "",
+        filled: tuple[DType, float] | None = None,
         begins: bool = False,
     ) -> None:
         """Makes an attempt to write, in slices that signals can come between. An update's begin keeps the turn."""
         deadline = _core.Deadline(timeout)
         self._check_open(call)
-        self._turn.take(f"{call} {self}", deadline)
+        self._turn.take(call, self, deadline)
         done = False
         try:
             while True:
@@ -183,7 +184,8 @@ class Stream(Mapping):
                 )
                 self._fail(status, call, f"no slot of {self.slots} became free in {timeout} s: {held}")
             if status != _core.OK:
-                self._fail(status, call, out_of_range if status == _core.RANGE else "")
+                why = "{} can't hold {}".format(*filled) if filled and status == _core.RANGE else ""
+                self._fail(status, call, why)
             done = True
         finally:
             if not (begins and done):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._core import MAX_DIMS, CTensor
-from .dtype import DType
+from .dtype import BY_NUMBER, DType
 from .errors import CapacityError, DTypeError, ShapeError
 
 
@@ -45,7 +46,7 @@ class Tensor:
     @property
     def dtype(self) -> DType:
         """The element type."""
-        return DType(self._tensor.dtype)
+        return BY_NUMBER[int(self._tensor.dtype)]
 
     @property
     def version(self) -> int:
@@ -70,10 +71,9 @@ class Tensor:
         """
         if self._array is None:
             dtype = self.dtype
-            if dtype.numpy is dtype.bits:
-                self._array = self._source.view(self._tensor, dtype.bits, False)
-            else:
-                self._array = self._source.view(self._tensor, dtype.bits, False).view(dtype.numpy)
+            numpy, bits = dtype.numpy, dtype.bits
+            array = self._source.view(self._tensor, bits, False)
+            self._array = array if numpy is bits else array.view(numpy)
         return self._array
 
     @property
@@ -162,8 +162,7 @@ def described(shape: int | Sequence[int], dtype: DType, capacity: int) -> tuple[
 
     Errors with numbers, for what the core would refuse without: ShapeError, CapacityError.
     """
-    whole = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    whole = tuple(int(n) for n in whole)
+    whole = tuple(map(operator.index, shape if isinstance(shape, Sequence) else (shape,)))
     if len(whole) > MAX_DIMS:
         raise ShapeError(f"the shape {list(whole)} has {len(whole)} dimensions; a tensor has {MAX_DIMS} at most")
     size = dtype.itemsize
@@ -171,9 +170,8 @@ def described(shape: int | Sequence[int], dtype: DType, capacity: int) -> tuple[
         if n < 0:
             raise ShapeError(f"the shape {list(whole)} has a negative dimension")
         size *= n
-    # The core multiplies in order, and a zero may come after what overflows.
-    if size >= 1 << 64 or any(n >= 1 << 64 for n in whole):
-        raise ShapeError(f"the shape {list(whole)} of {dtype} overflows")
+        if size >= 1 << 63 or n >= 1 << 63:
+            raise ShapeError(f"the shape {list(whole)} of {dtype} overflows")
     if size > capacity:
         raise CapacityError(f"a tensor {list(whole)} of {dtype} has {size} bytes, and there is room for {capacity}")
     return whole, size
