@@ -20,7 +20,7 @@ from judemap import _core
 
 RUNS = 5
 SHAPE = (224, 224, 3)  # 588 KiB of float32
-FRAMES = 300
+FRAMES = {"stream": 3000, "pipe": 300}
 
 
 def line(what: str, values: list[float], unit: str, digits: int) -> str:
@@ -65,28 +65,30 @@ def sums_stream(name: str, says: Connection) -> None:
     with judemap.open_stream(name) as stream, stream.reader() as reader:
         says.send(None)
         total = 0.0
-        for _ in range(FRAMES):
+        for _ in range(FRAMES["stream"]):
             total += float(reader.next(timeout=60).array.sum())
         says.send(total)
 
 
 def sums_pipe(frames: Connection, says: Connection) -> None:
     says.send(None)
-    says.send(sum(float(frames.recv().sum()) for _ in range(FRAMES)))
+    says.send(sum(float(frames.recv().sum()) for _ in range(FRAMES["pipe"])))
 
 
-def frames_per_second(start: Callable[[Connection], multiprocessing.Process], send: Callable[[float], None]) -> float:
+def frames_per_second(
+    count: int, start: Callable[[Connection], multiprocessing.Process], send: Callable[[float], None]
+) -> float:
     here, there = multiprocessing.Pipe(False)
     process = start(there)
     here.recv()
     begun = time.perf_counter()
-    for i in range(FRAMES):
+    for i in range(count):
         send(float(i))
     total = here.recv()
     seconds = time.perf_counter() - begun
     process.join()
-    assert total == sum(range(FRAMES)) * float(np.prod(SHAPE)), total
-    return FRAMES / seconds
+    assert total == sum(range(count)) * float(np.prod(SHAPE)), total
+    return count / seconds
 
 
 def processes() -> None:
@@ -106,7 +108,7 @@ def processes() -> None:
                     with stream.update(SHAPE, np.float32, timeout=60) as array:
                         array[...] = value
 
-                by_stream.append(frames_per_second(start, send))
+                by_stream.append(frames_per_second(FRAMES["stream"], start, send))
             finally:
                 judemap.remove(name)
 
@@ -120,7 +122,7 @@ def processes() -> None:
         def send_pipe(value: float, into: Connection = into) -> None:
             into.send(np.full(SHAPE, value, np.float32))
 
-        by_pipe.append(frames_per_second(start_pipe, send_pipe))
+        by_pipe.append(frames_per_second(FRAMES["pipe"], start_pipe, send_pipe))
         out.close()
         into.close()
     print(line("588 KiB from process to process, filled and summed: a stream", by_stream, "frames/s", 0))
