@@ -56,10 +56,13 @@ class Segment(Mapping):
 
         Raises Empty, Closed, Corrupt, and WriterDied if the writer died in the middle of a commit.
         """
+        return self._read(_core.NEVER)
+
+    def _read(self, deadline: _core.Deadline) -> Tensor:
         tensor = CTensor()
         status = _core.try_read(self._handle, byref(tensor))
         if status == _core.BUSY:
-            status = self._read_busy(tensor)
+            status = self._read_busy(tensor, deadline)
         if status != _core.OK:
             self._fail_read(status, tensor)
         return Tensor(tensor, self._view)
@@ -109,8 +112,8 @@ class Segment(Mapping):
         """A copy of the tensor, never torn, which is the caller's.
 
         With `after` it waits, as `next` does, for a version above. `out`, a C-contiguous array, is what the bytes are
-        copied to, from its beginning; the array of the result is then a view of it. `timeout`, in seconds, also ends
-        the attempts that a writer of another process spoils which never pauses.
+        copied to, from its beginning; the array of the result is then a view of it. `timeout`, in seconds, is also for
+        waiting for a commit in progress, and for attempts that a writer of another process spoils which never pauses.
 
         Raises what `read` and `next` do; ValueError if `out` can't take the tensor.
         """
@@ -118,7 +121,7 @@ class Segment(Mapping):
         give_way = time.monotonic() + _GIVE_WAY
         buffer = None if out is None else byte_view(out)
         while True:
-            seen = self.next(after, deadline.left()) if after is not None else self.read()
+            seen = self.next(after, deadline.left()) if after is not None else self._read(deadline)
             if out is not None:
                 buffer = byte_view(out)
             elif buffer is None or buffer.nbytes < seen.nbytes:
@@ -141,17 +144,20 @@ class Segment(Mapping):
     def _writer_is_here(self) -> bool:
         return self._name == "" or self.writer == WriterState.HERE
 
-    def _read_busy(self, tensor: CTensor) -> int:
+    def _read_busy(self, tensor: CTensor, deadline: _core.Deadline) -> int:
         """jm_read for a segment that is in a commit, in slices that signals can come between."""
         self._turn.check("reading", self)
         while True:
-            status = int(_core.next_(self._handle, 0, _core.SLICE, byref(tensor)))
+            wait = deadline.slice()
+            status = int(_core.next_(self._handle, 0, wait, byref(tensor)))
             if status == _core.FORKED:
                 return int(_core.read(self._handle, byref(tensor)))
             if status == _core.TIMEOUT:
                 status = int(_core.try_read(self._handle, byref(tensor)))  # an update that gave up left it empty
-            if status not in (_core.BUSY, _core.TIMEOUT):
+            if status != _core.BUSY:
                 return status
+            if wait < _core.SLICE:
+                return _core.TIMEOUT
 
     def _fail_read(self, status: int, tensor: CTensor) -> Any:
         why = ""
@@ -165,6 +171,8 @@ class Segment(Mapping):
                 "sequence": tensor.version,
             }[field]
             why = f"the header's {field} is {value}, which can't be true in a segment of {self._capacity} bytes"
+        if status == _core.TIMEOUT:
+            why = "the commit in progress did not end in time"
         return self._fail(status, "reading", why)
 
     # ---- Writing ----

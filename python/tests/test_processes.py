@@ -248,6 +248,41 @@ def test_ctrl_c_ends_a_wait(what: str, name: str, child: Callable[..., Child]) -
     assert waiting.end() == 0
 
 
+def test_the_end_of_python_beside_threads_that_wait(name: str, child: Callable[..., Child]) -> None:
+    """Daemon threads wait, look at arrays, and are in an update, when the interpreter ends: no crash, and no hang."""
+    with judemap.create_stream(name, 3, 1 << 16) as s:
+        ending = child(
+            """
+            import sys, threading, judemap, numpy as np
+            stream, segment, empty = judemap.open_stream(sys.argv[1]), judemap.new(1 << 16), judemap.new(64)
+            reader = stream.reader()
+            stream.write(np.ones(1000))
+            segment.write(np.ones(1000))
+            frame = reader.next().keep()
+            frames = [frame.array, np.from_dlpack(frame), segment.read().array]
+
+            def sums():
+                while True:
+                    sum(a.sum() for a in frames)
+
+            def updates():
+                with judemap.new(64) as other, other.update(3, "int8"):
+                    threading.Event().wait()
+
+            for work in (sums, updates, reader.next, empty.next, lambda: [stream.write(1) for _ in range(9)]):
+                threading.Thread(target=work, daemon=True).start()
+            print("ready", flush=True)
+            sys.stdin.readline()
+            """,
+            name,
+        )
+        assert ending.line() == "ready"
+        time.sleep(0.1)
+        ending.say("end")
+        assert ending.end() == 0
+        assert s.writer == judemap.WriterState.NONE and s.readers() == []
+
+
 # ---- Forks -----------------------------------------------------------------------------------------------------------
 
 

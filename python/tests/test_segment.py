@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -191,6 +192,36 @@ def test_an_array_of_an_update_is_read_only_after_it() -> None:
             pass
         with pytest.raises(judemap.Busy), update:
             pass
+
+
+def test_readers_wait_for_an_update_of_another_thread() -> None:
+    with judemap.new(1024) as s:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def updates(fails: bool) -> None:
+            with contextlib.suppress(ZeroDivisionError), s.update((), np.int64) as array:
+                begun.set()
+                go_on.wait()
+                array[...] = 7 // (0 if fails else 1)
+
+        for fails in (False, True):
+            begun.clear()
+            go_on.clear()
+            thread = threading.Thread(target=updates, args=(fails,))
+            thread.start()
+            assert begun.wait(10)
+            for timeout in (0, 0.02, 0.15):
+                with pytest.raises(TimeoutError):
+                    s.read_copy(timeout=timeout)
+                with pytest.raises(TimeoutError):
+                    s.next(timeout=timeout)
+            threading.Timer(0.2, go_on.set).start()
+            if fails:
+                with pytest.raises(judemap.Empty):
+                    s.read()
+            else:
+                assert s.read().array == 7
+            thread.join()
 
 
 def test_who_would_wait_for_its_own_update_is_told() -> None:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from typing import Any
 
 import numpy as np
+import torch
 
 import judemap
 from judemap import DType
 
 
-def import_torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        print(f"SKIP PyTorch: {error}")
-        sys.exit(0)
-    return torch
-
-
 def main() -> None:
-    torch = import_torch()
     name = f"judemap-torch-{os.getpid()}"
     with judemap.create_stream(name, slots=4, capacity=1 << 20) as stream, stream.reader() as reader:
         judemap.remove(name)
