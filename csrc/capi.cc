@@ -427,6 +427,10 @@ jm_status jm_reader_new(jm_stream* stream, jm_reader** out) {
   return make_handle(out, [&](jm_reader& reader) { return reader.open(stream); });
 }
 
+void jm_reader_close(jm_reader* reader) {
+  if (reader != nullptr) reader->close();
+}
+
 void jm_reader_free(jm_reader* reader) { delete reader; }
 
 jm_status jm_reader_next(jm_reader* reader, int64_t timeout, jm_tensor* out) {

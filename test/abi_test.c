@@ -209,6 +209,11 @@ static void streams(void) {
 
   /* The same by the calls that neither lock nor wait. */
   REQUIRE_STATUS(jm_reader_protocol_join(stream, &other), JM_OK);
+  jm_reader_close(reader);
+  REQUIRE(jm_stream_readers(stream, infos) == 1 && infos[0].held == 0);
+  jm_reader_release(reader, &second);
+  REQUIRE_STATUS(jm_reader_next(reader, 0, &second), JM_ERR_CLOSED);
+  jm_reader_close(reader);
   jm_reader_free(reader);
   REQUIRE_STATUS(jm_reader_protocol_take(other, NULL, &first), JM_ERR_EMPTY);
   REQUIRE_STATUS(jm_stream_protocol_write(stream, shape, 1, JM_UINT8, values, 2), JM_OK);
@@ -392,6 +397,7 @@ static void streams_without_handles(void) {
   jm_reader_protocol_release(NULL, &tensor);
   jm_reader_protocol_leave(NULL);
   jm_reader_protocol_free(NULL);
+  jm_reader_close(NULL);
   jm_reader_free(NULL);
   jm_stream_free(NULL);
 }

@@ -340,6 +340,7 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
       jm_stream_protocol_wake(stream);
       jm_reader_protocol_leave(place);
       jm_reader_protocol_free(place);
+      jm_reader_close(reader);
       jm_reader_free(reader);
       wrong += jm_stream_retire(stream) != JM_OK;
       jm_stream_protocol_close(stream);

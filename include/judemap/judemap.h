@@ -349,8 +349,13 @@ uint64_t jm_device_address(const jm_segment* segment, const void* at);
 
 typedef struct jm_stream jm_stream;
 
+<<<<<<< HEAD
 /* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but any may call
  * jm_reader_missed, and jm_reader_release, also beside the others. jm_reader_free must come last. */
+=======
+/* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it; but any thread may release
+ * the frames that it keeps, until jm_reader_close or jm_reader_free. */
+>>>>>>> python
 typedef struct jm_reader jm_reader;
 
 /* jm_new, jm_create, jm_create_sealed, jm_open, jm_open_descriptor for streams of `slots` slots, from 2 to 256, with
@@ -420,7 +425,10 @@ size_t jm_stream_readers(const jm_stream* stream, jm_reader_info* out);
  * JM_ERR_ARGUMENT. */
 jm_status jm_reader_new(jm_stream* stream, jm_reader** out);
 
-/* Gives back what the reader holds, and its place. NULL is allowed. */
+/* Gives back what the reader holds, and its place. Calls with it do nothing then, or give JM_ERR_CLOSED. */
+void jm_reader_close(jm_reader* reader);
+
+/* jm_reader_close, and frees the reader. NULL is allowed. */
 void jm_reader_free(jm_reader* reader);
 
 /* Gives back the frame that the call before gave, unless it was kept, and waits for `timeout` nanoseconds (negative:

@@ -98,8 +98,13 @@ class Stream {
   std::atomic<bool> begun_{false};  // between begin, and commit or abort
 };
 
+<<<<<<< HEAD
 // A reader of a stream. One thread at a time may use it, but any may call missed(), and release(), also beside the
 // others; none may be in a call when close() begins. The stream must outlive it.
+=======
+// A reader of a stream. One thread at a time may use it, but for missed(), and for release() of frames that were kept;
+// the stream must outlive it.
+>>>>>>> python
 class Reader {
  public:
   Reader() = default;
