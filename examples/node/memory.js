@@ -5,7 +5,6 @@ import { constants } from 'node:buffer';
 import fs from 'node:fs';
 import path from 'node:path';
 import { getSystemErrorName } from 'node:util';
-import { markAsUntransferable } from 'node:worker_threads';
 import koffi from 'koffi';
 
 const libc = koffi.load(null);
@@ -81,6 +80,7 @@ const unreachable = new FinalizationRegistry(({ address, length, file }) => {
 /** The bytes of a segment's file, in this process. Worker threads map it anew, each for itself. */
 export class Mapping {
   #address; // a BigInt, as all of koffi's pointers
+  #length = 0; // bytes
   #file = { descriptor: -1 };
 
   /** @param {string} name @param {boolean} write to map it for writing; a store through a mapping for reading kills the process */
@@ -103,11 +103,10 @@ export class Mapping {
       }
       this.#address = mmap(null, status.size, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED, file, 0);
       if (this.#address === MAP_FAILED) throw systemError(koffi.errno(), `mapping ${name}`);
-      /** The segment's own memory: no copy. */
-      this.buffer = koffi.view(this.#address, status.size);
-      // Elsewhere it would outlive this buffer, and so the mapping.
-      markAsUntransferable(this.buffer);
-      unreachable.register(this.buffer, { address: this.#address, length: status.size, file: this.#file });
+      this.#length = status.size;
+      /** The segment's own memory: no copy. Don't transfer it to a worker: the mapping goes when this buffer goes. */
+      this.buffer = koffi.view(this.#address, this.#length);
+      unreachable.register(this.buffer, { address: this.#address, length: this.#length, file: this.#file });
       this.#file.descriptor = file;
     } finally {
       if (this.#file.descriptor < 0) fs.closeSync(file);
@@ -133,7 +132,7 @@ export class Mapping {
   close() {
     if (this.closed) return;
     this.closed = true;
-    mmap(this.#address, this.buffer.byteLength, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    mmap(this.#address, this.#length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     fs.closeSync(this.#file.descriptor);
     this.#file.descriptor = -1;
   }
