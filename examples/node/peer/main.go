@@ -154,13 +154,13 @@ func (p *peer) write(ctx context.Context, r request) (a answer, err error) {
 	return answer{Version: p.segment.Version()}, err
 }
 
-// The n-th commit of a flood, here and in test.js, is int32 [64 + n%1000, 64], and every element is n.
+// The n-th commit of a flood, here and in test.js, is int32 [16 + n%200, 64], and every element is n.
 const (
 	columns  = 64
-	mostRows = 64 + 999
+	mostRows = 16 + 199
 )
 
-func rows(n int32) int { return 64 + int(n)%1000 }
+func rows(n int32) int { return 16 + int(n)%200 }
 
 // flood commits to a new segment or stream without a pause.
 func (p *peer) flood(ctx context.Context, r request) (a answer, err error) {
