@@ -5,12 +5,9 @@ package judemap
 /*
 #cgo CPPFLAGS: -I${SRCDIR}/include -D_FILE_OFFSET_BITS=64
 #cgo CXXFLAGS: -std=c++17
-<<<<<<< HEAD
 #cgo arm CXXFLAGS: -Wno-psabi
 #cgo linux,riscv64 LDFLAGS: -latomic
-=======
 #cgo linux LDFLAGS: -ldl
->>>>>>> cuda
 #cgo noescape go_write
 #cgo nocallback go_write
 #cgo noescape go_fill

@@ -349,13 +349,9 @@ uint64_t jm_device_address(const jm_segment* segment, const void* at);
 
 typedef struct jm_stream jm_stream;
 
-<<<<<<< HEAD
 /* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but any may call
- * jm_reader_missed, and jm_reader_release, also beside the others. jm_reader_free must come last. */
-=======
-/* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it; but any thread may release
- * the frames that it keeps, until jm_reader_close or jm_reader_free. */
->>>>>>> python
+ * jm_reader_missed, and jm_reader_release, also beside the others. None may be in a call when jm_reader_close or
+ * jm_reader_free begins. */
 typedef struct jm_reader jm_reader;
 
 /* jm_new, jm_create, jm_create_sealed, jm_open, jm_open_descriptor for streams of `slots` slots, from 2 to 256, with

@@ -61,7 +61,6 @@ class Stream {
   jm_status commit() noexcept;
   jm_status abort() noexcept;
 
-<<<<<<< HEAD
   std::uint32_t slots() const noexcept { return protocol_.slots(); }
   bool every_frame() const noexcept { return protocol_.every_frame(); }
   std::uint64_t capacity() const noexcept { return protocol_.capacity(); }  // bytes of each slot
@@ -69,12 +68,11 @@ class Stream {
   jm_writer writer() const noexcept { return protocol_.writer(); }
   // For how long, in nanoseconds, those that wait spin before they park; 0 at first.
   void set_spin(std::int64_t nanoseconds) noexcept { protocol_.set_spin(nanoseconds); }
-=======
+
   // All slots at once. `why`, of `size` bytes, says what the CUDA driver refused.
   jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
   jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
   std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
->>>>>>> cuda
 
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   StreamProtocol& protocol() noexcept { return protocol_; }
@@ -98,13 +96,8 @@ class Stream {
   std::atomic<bool> begun_{false};  // between begin, and commit or abort
 };
 
-<<<<<<< HEAD
 // A reader of a stream. One thread at a time may use it, but any may call missed(), and release(), also beside the
 // others; none may be in a call when close() begins. The stream must outlive it.
-=======
-// A reader of a stream. One thread at a time may use it, but for missed(), and for release() of frames that were kept;
-// the stream must outlive it.
->>>>>>> python
 class Reader {
  public:
   Reader() = default;
