@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,23 @@ import pytest
 import judemap
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Ends a test that waits for what never comes."""
+
+    def over(*_: object) -> None:
+        raise AssertionError("the test took 100 s")
+
+    if hasattr(signal, "SIGALRM"):
+        before = signal.signal(signal.SIGALRM, over)
+        signal.alarm(100)
+        yield
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    else:
+        yield
 
 
 @pytest.fixture

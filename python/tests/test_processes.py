@@ -357,6 +357,7 @@ def test_a_fork_beside_threads_that_hold_locks(name: str) -> None:
         assert in_update.wait(10)
 
         def work() -> bool:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(20)  # instead of hanging for ever
             good = raises(judemap.Forked, lambda: s.write(5)) and raises(judemap.Forked, lambda: stream.write(5))
             s.close()
