@@ -83,7 +83,7 @@ export class Mapping {
   #length = 0; // bytes
   #file = { descriptor: -1 };
 
-  /** @param {string} name @param {boolean} write to map it for writing; a store through a mapping for reading kills the process */
+  /** @param {string} name @param {boolean} write for writing too: a store through a mapping for reading kills the process */
   constructor(name, write) {
     const { O_RDWR, O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
     this.name = name;
@@ -91,7 +91,8 @@ export class Mapping {
     try {
       const status = fs.fstatSync(file);
       if (!status.isFile() || status.size <= 256) {
-        throw new SegmentError('CORRUPT', `${name} is no segment: ${status.isFile() ? `it has ${status.size} bytes` : 'it is no file'}`);
+        const why = status.isFile() ? `it has ${status.size} bytes` : 'it is no file';
+        throw new SegmentError('CORRUPT', `${name} is no segment: ${why}`);
       }
       if (status.size > constants.MAX_LENGTH) {
         throw new SegmentError('CAPACITY', `${name} has ${status.size} bytes, and a typed array at most ${constants.MAX_LENGTH}`);

@@ -79,7 +79,8 @@ export class Segment extends Readable {
         capacity = Number(stated);
         this.#flags = words.subarray(FLAGS_WORD, FLAGS_WORD + 1);
       } else if (magic !== 0) {
-        throw new SegmentError('CORRUPT', `${mapping.name} is ${magic === STREAM_MAGIC ? 'a stream: use Stream.open' : 'no segment'}`);
+        const kind = magic === STREAM_MAGIC ? 'a stream: use Stream.open' : 'no segment';
+        throw new SegmentError('CORRUPT', `${mapping.name} is ${kind}`);
       }
       this.#memory = new Seqlock(mapping.buffer, 0, capacity);
       if (write) this.#becomeWriter();

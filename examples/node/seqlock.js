@@ -7,7 +7,10 @@ import { SegmentError } from './memory.js';
 export const DATA_OFFSET = 256;
 const MAX_DIMS = 8;
 
-/** @typedef {Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | BigUint64Array} Elements */
+/**
+ * @typedef {Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array | Int16Array |
+ *   Uint32Array | BigUint64Array} Elements
+ */
 
 /**
  * The element types by their numbers. The first nine are jude-map's. JavaScript has no floats of 8 and 16 bits everywhere:
@@ -43,11 +46,12 @@ export const DTYPES = [
  * @property {() => boolean} valid whether no commit has begun since: ask after using a view. A copy is always valid
  */
 
-// What C++ has fences for. Plain loads and stores of a typed array may, on arm64, pass an atomic store before them or an
+// What C++ has fences for. On arm64 plain loads and stores of a typed array may pass an atomic store before them or an
 // atomic load behind them: a store with release (stlr) holds back only what comes before it, a load with acquire (ldar)
 // only what comes after it. The processor keeps such a store and such a load in their order, so that both together, in this
 // order, hold back everything on either side. On x86-64 the store alone does. The word is our own, so that nobody else's
-// cache line moves. The JavaScript standard promises nothing for plain accesses that race; this is what V8's code does.
+// cache line moves. The JavaScript standard promises nothing for plain accesses that race: this rests on the code that V8
+// makes. It was tested on x86-64, and not on arm64.
 const own = new Int32Array(new SharedArrayBuffer(4));
 function fence() {
   Atomics.store(own, 0, 0);

@@ -59,7 +59,9 @@ export class Stream extends Readable {
     if (version === 0n) return null;
     const number = Atomics.load(this.#table, Number((version / 2n) % BigInt(this.#slots.length)));
     const slot = this.#slots[number];
-    if (!slot) throw new SegmentError('CORRUPT', `corrupt stream: frame ${version / 2n} is in slot ${number} of ${this.#slots.length}`);
+    if (!slot) {
+      throw new SegmentError('CORRUPT', `corrupt stream: frame ${version / 2n} is in slot ${number} of ${this.#slots.length}`);
+    }
     const frame = slot.attempt(copy);
     // The slot of a frame that many frames have followed since may hold a later one by now, or none yet.
     return frame && frame.version >= version ? frame : undefined;
