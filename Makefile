@@ -2,7 +2,7 @@
 # make test   all tests, Go and C++
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
 # make check-all  the same with all mutants, of which make check takes a third
-# make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, LibTorch and OpenCV: installs each, and runs it
+# make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
 # make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make bench-cuda  copies from segments to a CUDA device, where there is one
 # make fmt    format all sources
