@@ -94,6 +94,24 @@ func TestPinDenied(t *testing.T) {
 	t.Logf("denied as it should be: %v", err)
 }
 
+// The zero values are closed.
+func TestCUDAZero(t *testing.T) {
+	var segment Segment
+	var stream Stream
+	var tensor Tensor
+	for _, err := range []error{segment.RegisterCUDA(0), stream.RegisterCUDA(0)} {
+		if err != ErrClosed {
+			t.Errorf("RegisterCUDA: %v, want ErrClosed", err)
+		}
+	}
+	if err := errors.Join(segment.UnregisterCUDA(), stream.UnregisterCUDA()); err != nil {
+		t.Errorf("UnregisterCUDA: %v", err)
+	}
+	if segment.DevicePtr() != 0 || stream.SlotDevicePtr(0) != 0 || tensor.DevicePtr() != 0 {
+		t.Error("a device has an address in nothing")
+	}
+}
+
 func TestPointers(t *testing.T) {
 	s := newSegment(t, 100)
 	if p := s.DataPtr(); p == 0 || p%256 != 0 {

@@ -40,7 +40,7 @@ type handle struct {
 	waiters  waiters
 	counters counters
 
-	// pinning orders Pin and Unpin with the memory's end.
+	// pinning orders Pin, RegisterCUDA, and what undoes them, with the memory's end.
 	pinning sync.Mutex
 	pinned  atomic.Bool // stored with pinning held
 }
@@ -122,7 +122,12 @@ func (s *handle) finish() {
 // giveBack gives the memory back.
 func (s *handle) giveBack() {
 	s.pinning.Lock()
+	// retire would unregister too, and has no words for what is wrong with that.
+	cudaErr := s.mapping.core.unregisterCUDA()
 	s.closeErr = s.mapping.core.retire()
+	if cudaErr != nil {
+		s.closeErr = cudaErr
+	}
 	s.pinned.Store(false)
 	s.pinning.Unlock()
 	s.mapping.core.wake() // who parked after the last wake, before he could know

@@ -525,7 +525,7 @@ var (
 		}
 		program := filepath.Join(dir, "peer")
 		out, err := exec.Command(strings.TrimSpace(string(cxx)), "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror",
-			"-Iinclude", "testdata/peer/peer.cc", "judemap_core.cc", "-pthread", "-o", program).CombinedOutput()
+			"-Iinclude", "testdata/peer/peer.cc", "judemap_core.cc", "-pthread", "-ldl", "-o", program).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)
 		}

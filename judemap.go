@@ -73,6 +73,8 @@ var (
 	ErrCorrupt = errors.New("judemap: corrupt segment")
 	// ErrPinDenied: the system refused to lock the segment's pages. The segment works without that.
 	ErrPinDenied = errors.New("judemap: pin denied")
+	// ErrCUDA: the CUDA driver refused. The error has the driver's name for it, and the call.
+	ErrCUDA = errors.New("judemap: CUDA")
 	// ErrWriterDied: the writing process died. From a call that reads: in the middle of a commit, so that there is
 	// nothing to read; from one that waits: and nothing newer is there.
 	ErrWriterDied = errors.New("judemap: the segment's writer died; another process may take over by writing")
@@ -219,8 +221,8 @@ func (s *Segment) Close() error {
 }
 
 // CloseWait is [Segment.Close], but returns when the memory is given back. The error is the system's, if it could not
-// be; the memory then goes when s and its views are no longer reachable. It must not be called by a function that
-// Update runs.
+// be, and the memory then goes when s and its views are no longer reachable; or [ErrCUDA], see [Segment.UnregisterCUDA].
+// It must not be called by a function that Update runs.
 func (s *Segment) CloseWait() error {
 	_ = s.Close()
 	return s.awaitRelease()

@@ -7,6 +7,7 @@ package judemap
 #cgo CXXFLAGS: -std=c++17
 #cgo arm CXXFLAGS: -Wno-psabi
 #cgo linux,riscv64 LDFLAGS: -latomic
+#cgo linux LDFLAGS: -ldl
 #cgo noescape go_write
 #cgo nocallback go_write
 #cgo noescape go_fill
@@ -24,6 +25,11 @@ package judemap
 #cgo nocallback go_park
 #cgo nocallback go_wake
 #cgo nocallback go_writer
+#cgo noescape jm_mapping_register_cuda
+#cgo nocallback jm_mapping_register_cuda
+#cgo noescape jm_mapping_unregister_cuda
+#cgo nocallback jm_mapping_unregister_cuda
+#cgo nocallback go_device_address
 #cgo nocallback jm_watch_arm
 #cgo nocallback jm_watch_disarm
 #cgo noescape jm_parker_wait
@@ -80,6 +86,9 @@ static const char* go_corrupt_field(uintptr_t handle, const uint64_t* tensor) {
 static inline jm_mapping* mapping_of(uintptr_t handle) { return (jm_mapping*)handle; }
 static jm_status go_park(uintptr_t mapping, uint64_t seen) { return jm_mapping_park(mapping_of(mapping), seen, -1); }
 static void go_wake(uintptr_t mapping) { jm_mapping_wake(mapping_of(mapping)); }
+static uint64_t go_device_address(uintptr_t mapping, uintptr_t at) {
+  return jm_mapping_device_address(mapping_of(mapping), (const void*)at);
+}
 static jm_writer go_writer(uintptr_t mapping) { return jm_mapping_writer_state(mapping_of(mapping)); }
 
 // Streams.
@@ -132,6 +141,7 @@ import "C"
 
 import (
 	"fmt"
+	"io/fs"
 	"runtime"
 	"syscall"
 	"time"
@@ -506,6 +516,37 @@ func (c core) pin() error {
 }
 
 func (c core) unpin() { C.jm_mapping_unpin(c.common()) }
+
+func (c core) registerCUDA(device int) error {
+	var why [256]C.char
+	st, errno := C.jm_mapping_register_cuda(c.common(), C.int(device), &why[0], C.size_t(len(why)))
+	return cudaStatus(st, errno, &why)
+}
+
+// unregisterCUDA undoes registerCUDA. Nothing happens where there is nothing to undo.
+func (c core) unregisterCUDA() error {
+	var why [256]C.char
+	st, errno := C.jm_mapping_unregister_cuda(c.common(), &why[0], C.size_t(len(why)))
+	return cudaStatus(st, errno, &why)
+}
+
+// cudaStatus is status for a call that also says why in words.
+func cudaStatus(st C.jm_status, errno error, why *[256]C.char) error {
+	switch st {
+	case C.JM_ERR_UNSUPPORTED:
+		return fmt.Errorf("%w: %s", ErrUnsupported, C.GoString(&why[0]))
+	case C.JM_ERR_CUDA:
+		return fmt.Errorf("%w: %s", ErrCUDA, C.GoString(&why[0]))
+	case C.JM_ERR_ARGUMENT:
+		return fmt.Errorf("%w: %s", fs.ErrInvalid, C.GoString(&why[0]))
+	}
+	return status(st, errno)
+}
+
+// deviceAddress returns where the device sees what is at an address in the mapping, or 0.
+func (c core) deviceAddress(at uintptr) uintptr {
+	return uintptr(C.go_device_address(c.mapping, C.uintptr_t(at)))
+}
 
 // ---- Streams
 

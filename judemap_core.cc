@@ -1,5 +1,6 @@
 // The core, compiled into this package: the go command compiles C++ only from a package's own folder.
 #include "csrc/capi.cc"
+#include "csrc/cuda.cc"
 #include "csrc/dtype.cc"
 #include "csrc/fork.cc"
 #include "csrc/mapping.cc"

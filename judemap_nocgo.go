@@ -59,6 +59,9 @@ func (core) park(uint64) error                             { return errNoCgo }
 func (core) wake()                                         {}
 func (core) pin() error                                    { return errNoCgo }
 func (core) unpin()                                        {}
+func (core) registerCUDA(int) error                        { return errNoCgo }
+func (core) unregisterCUDA() error                         { return nil }
+func (core) deviceAddress(uintptr) uintptr                 { return 0 }
 
 func newStreamCore(int, int, *options) (core, error)             { return core{}, errNoCgo }
 func createStreamCore(string, int, int, *options) (core, error)  { return core{}, errNoCgo }

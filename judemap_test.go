@@ -610,15 +610,16 @@ func TestClosedMethods(t *testing.T) {
 		reflect.TypeFor[[]byte]():          []byte{1},
 		reflect.TypeFor[DType]():           Uint8,
 		reflect.TypeFor[float64]():         1.0,
+		reflect.TypeFor[int]():             0,
 		reflect.TypeFor[uint64]():          uint64(0),
 		reflect.TypeFor[func([]byte) error](): func([]byte) error {
 			t.Error("a function was called with the data of a closed segment")
 			return nil
 		},
 	}
-	// What those without an error return. Others return ErrClosed; these two nothing.
-	want := map[string]any{"Close": nil, "CloseWait": nil, "IsPinned": false, "DataPtr": uintptr(0), "Version": uint64(0),
-		"Name": "", "Writer": WriterNone}
+	// What those without an error return. Others return ErrClosed; these three nothing.
+	want := map[string]any{"Close": nil, "CloseWait": nil, "UnregisterCUDA": nil, "IsPinned": false, "DataPtr": uintptr(0),
+		"DevicePtr": uintptr(0), "Version": uint64(0), "Name": "", "Writer": WriterNone}
 	for what, s := range map[string]*Segment{"the zero Segment": {}, "a closed one": closed, "one just closed": justClosed} {
 		v := reflect.ValueOf(s)
 		for i := range v.NumMethod() {

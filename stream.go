@@ -765,7 +765,7 @@ func (s *Stream) Slots() int { return s.slots }
 // EveryFrame says whether s was made [WithEveryFrame].
 func (s *Stream) EveryFrame() bool { return s.every }
 
-// Slot returns the address of a slot's data, 256-byte aligned, for registering all of them with a device once; 0 if there
+// Slot returns the address of a slot's data, 256-byte aligned, for a table of all of them that is made once; 0 if there
 // is no slot i, or s is closed. It does not keep s: the address is good for as long as s is open and reachable.
 func (s *Stream) Slot(i int) uintptr {
 	if i < 0 || i >= s.slots || !s.open.Load() {
@@ -819,8 +819,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// CloseWait is [Stream.Close], but returns when the memory is given back. The error is the system's, if it could not be; the
-// memory then goes when s and its views are no longer reachable. It must not be called by a function that Update runs.
+// CloseWait is [Stream.Close], but returns when the memory is given back. The error is the system's, if it could not be, and
+// the memory then goes when s and its views are no longer reachable; or [ErrCUDA], see [Stream.UnregisterCUDA]. It must not be
+// called by a function that Update runs.
 func (s *Stream) CloseWait() error {
 	_ = s.Close()
 	return s.awaitRelease()

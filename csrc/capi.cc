@@ -100,6 +100,10 @@ const char* jm_strerror(int status) {
       return "the stream has as many readers as it can have";
     case JM_ERR_NO_PROC:
       return "/proc is not mounted, by which a segment's file is named and opened anew";
+    case JM_ERR_UNSUPPORTED:
+      return "this machine can't do it";
+    case JM_ERR_CUDA:
+      return "the CUDA driver refused";
   }
   return "unknown status";
 }
@@ -258,6 +262,18 @@ void jm_unpin(jm_segment* segment) {
 
 int jm_is_pinned(const jm_segment* segment) { return segment != nullptr && segment->is_pinned(); }
 
+jm_status jm_register_cuda(jm_segment* segment, int device, char* why, size_t size) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->register_cuda(device, why, size);
+}
+
+jm_status jm_unregister_cuda(jm_segment* segment, char* why, size_t size) {
+  return segment == nullptr ? JM_ERR_ARGUMENT : segment->unregister_cuda(why, size);
+}
+
+uint64_t jm_device_address(const jm_segment* segment, const void* at) {
+  return segment == nullptr ? 0 : segment->device_address(at);
+}
+
 jm_status jm_parker_new(jm_parker** out, int* descriptor) {
   return make_handle(out, [&](jm_parker& parker) { return parker.create(descriptor); });
 }
@@ -361,6 +377,18 @@ struct jm_header* jm_stream_slot(const jm_stream* stream, uint32_t index) {
   return stream == nullptr || index >= stream->protocol().slots() ? nullptr : stream->protocol().slot(index);
 }
 
+jm_status jm_stream_register_cuda(jm_stream* stream, int device, char* why, size_t size) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->register_cuda(device, why, size);
+}
+
+jm_status jm_stream_unregister_cuda(jm_stream* stream, char* why, size_t size) {
+  return stream == nullptr ? JM_ERR_ARGUMENT : stream->unregister_cuda(why, size);
+}
+
+uint64_t jm_stream_device_address(const jm_stream* stream, const void* at) {
+  return stream == nullptr ? 0 : stream->device_address(at);
+}
+
 jm_status jm_stream_write(jm_stream* stream, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const void* data,
                           uint64_t length, int64_t timeout) {
   return stream == nullptr ? JM_ERR_ARGUMENT : stream->write(shape, ndim, dtype, data, length, timeout);
@@ -397,6 +425,10 @@ size_t jm_stream_readers(const jm_stream* stream, jm_reader_info* out) {
 jm_status jm_reader_new(jm_stream* stream, jm_reader** out) {
   if (stream == nullptr) return JM_ERR_ARGUMENT;
   return make_handle(out, [&](jm_reader& reader) { return reader.open(stream); });
+}
+
+void jm_reader_close(jm_reader* reader) {
+  if (reader != nullptr) reader->close();
 }
 
 void jm_reader_free(jm_reader* reader) { delete reader; }
@@ -555,6 +587,18 @@ jm_status jm_mapping_pin(jm_mapping* mapping) {
 
 void jm_mapping_unpin(jm_mapping* mapping) {
   if (mapping != nullptr) of(mapping).unpin();
+}
+
+jm_status jm_mapping_register_cuda(jm_mapping* mapping, int device, char* why, size_t size) {
+  return mapping == nullptr ? JM_ERR_ARGUMENT : of(mapping).register_cuda(device, why, size);
+}
+
+jm_status jm_mapping_unregister_cuda(jm_mapping* mapping, char* why, size_t size) {
+  return mapping == nullptr ? JM_ERR_ARGUMENT : of(mapping).unregister_cuda(why, size);
+}
+
+uint64_t jm_mapping_device_address(const jm_mapping* mapping, const void* at) {
+  return mapping == nullptr ? 0 : of(mapping).device_address(at);
 }
 
 }  // extern "C"

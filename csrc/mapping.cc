@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <new>
 
 #include "clock.h"
+#include "cuda.h"
 #include "fork.h"
 #include "memory.h"
 #include "payload.h"
@@ -68,6 +70,12 @@ Mapping::Mapping() noexcept = default;
 Mapping::~Mapping() {
   if (header_ == nullptr) return;
   close();
+  if (unregister_cuda(nullptr, 0) == JM_ERR_CUDA && cuda_ != nullptr) {
+    // The driver would take what comes to these addresses next for what it has registered, and copy from pages that are
+    // somewhere else: they stay taken, without memory.
+    memory::retire(header_, mapped_, memory::page_size());
+    return;
+  }
   memory::unmap(header_, mapped_);
 }
 
@@ -424,11 +432,49 @@ void Mapping::close() noexcept {
 
 int Mapping::retire() noexcept {
   if (counting_.load(std::memory_order_seq_cst) != 0) return EAGAIN;
-  return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());
+  const bool let_go = unregister_cuda(nullptr, 0) != JM_ERR_CUDA || cuda_ == nullptr;
+  const int error = memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());
+  return error == 0 && !let_go ? EBUSY : error;
 }
 
 int Mapping::pin() noexcept { return memory::pin(header_, mapped_); }
 
 void Mapping::unpin() noexcept { memory::unpin(header_, mapped_); }
+
+jm_status Mapping::register_cuda(int device, char* why, std::size_t size) noexcept {
+  if (closed()) return JM_ERR_CLOSED;
+  if (inherited()) return JM_ERR_FORKED;
+  if (cuda_ != nullptr) {
+    if (cuda_->device() == device) return JM_OK;
+    if (why != nullptr) std::snprintf(why, size, "it is registered, with device %d", cuda_->device());
+    return JM_ERR_ARGUMENT;
+  }
+  cuda_.reset(new (std::nothrow) cuda::Registration);
+  if (cuda_ == nullptr) return status_of(ENOMEM);
+  const jm_status status = cuda_->begin(device, header_, mapped_, !writable_, {why, size});
+  if (status == JM_OK) {
+    device_base_.store(cuda_->address(), std::memory_order_release);
+  } else {
+    cuda_.reset();
+  }
+  return status;
+}
+
+jm_status Mapping::unregister_cuda(char* why, std::size_t size) noexcept {
+  if (inherited()) return JM_ERR_FORKED;  // the driver has the parent's
+  if (cuda_ == nullptr) return JM_OK;
+  const jm_status status = cuda_->end({why, size});
+  if (!cuda_->there()) {
+    device_base_.store(0, std::memory_order_release);
+    cuda_.reset();
+  }
+  return status;
+}
+
+std::uint64_t Mapping::device_address(const void* at) const noexcept {
+  const std::uint64_t base = device_base_.load(std::memory_order_acquire);
+  const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(at) - reinterpret_cast<std::uintptr_t>(header_);
+  return base == 0 || offset >= mapped_ || closed() || inherited() ? 0 : base + offset;
+}
 
 }  // namespace judemap

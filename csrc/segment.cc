@@ -207,4 +207,16 @@ void Segment::unpin() noexcept {
   pinned_.store(false, std::memory_order_relaxed);
 }
 
+jm_status Segment::register_cuda(int device, char* why, std::size_t size) noexcept {
+  if (protocol_.inherited()) return JM_ERR_FORKED;
+  std::lock_guard<std::mutex> hold(state_);
+  return protocol_.register_cuda(device, why, size);
+}
+
+jm_status Segment::unregister_cuda(char* why, std::size_t size) noexcept {
+  if (protocol_.inherited()) return JM_ERR_FORKED;
+  std::lock_guard<std::mutex> hold(state_);
+  return protocol_.unregister_cuda(why, size);
+}
+
 }  // namespace judemap

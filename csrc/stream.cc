@@ -113,6 +113,18 @@ jm_status Stream::abort() noexcept {
   return end([&] { return protocol_.abort(); });
 }
 
+jm_status Stream::register_cuda(int device, char* why, std::size_t size) noexcept {
+  if (protocol_.inherited()) return JM_ERR_FORKED;
+  std::lock_guard<std::mutex> hold(state_);
+  return protocol_.register_cuda(device, why, size);
+}
+
+jm_status Stream::unregister_cuda(char* why, std::size_t size) noexcept {
+  if (protocol_.inherited()) return JM_ERR_FORKED;
+  std::lock_guard<std::mutex> hold(state_);
+  return protocol_.unregister_cuda(why, size);
+}
+
 jm_status Reader::open(Stream* stream) noexcept {
   if (stream_ != nullptr) return JM_ERR_ARGUMENT;
   if (stream->protocol_.inherited()) return JM_ERR_FORKED;

@@ -1,4 +1,4 @@
-# What examples/NAME/test begins with: `source "$(dirname "$0")/../setup.sh"`. It sets
+# What examples/NAME/test begins with, and other scripts there: `source "$(dirname "$0")/../setup.sh"`. It sets
 #
 #   root     the repository
 #   here     the example's folder, where the script then is
@@ -12,7 +12,7 @@ out=${BUILD:-$root/build}/examples/${here##*/}
 go=${GO:-go}
 figures=$out/figures
 mkdir -p "$out"
-: >"$figures"
+[ "${BASH_SOURCE[1]##*/}" != test ] || : >"$figures" # another script may run beside the test
 cd "$here"
 
 skip() { # skip WHY...: this machine can't run the example
@@ -51,14 +51,14 @@ debian() { # debian PACKAGE...: installs those that are missing, where there is 
     --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-python_packages() { # python_packages REQUIREMENTS.txt: makes $out/python with them, once, and sets python
+python_packages() { # python_packages REQUIREMENTS.txt [OPTION OF PIP...]: makes $out/python with them, once, and sets python
   local requirements=$1 ready=$out/python/ready
   python=$out/python/bin/python
   cmp -s "$requirements" "$ready" && return 0
   python3 -c 'import venv, ensurepip' 2>/dev/null || skip "python3 with venv is not installed (Debian: apt-get install python3-venv)"
   rm -rf "$out/python"
   python3 -m venv "$out/python"
-  "$out/python/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+  "$out/python/bin/pip" install --quiet --disable-pip-version-check "${@:2}" -r "$requirements"
   cp "$requirements" "$ready"
 }
 

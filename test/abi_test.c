@@ -209,6 +209,11 @@ static void streams(void) {
 
   /* The same by the calls that neither lock nor wait. */
   REQUIRE_STATUS(jm_reader_protocol_join(stream, &other), JM_OK);
+  jm_reader_close(reader);
+  REQUIRE(jm_stream_readers(stream, infos) == 1 && infos[0].held == 0);
+  jm_reader_release(reader, &second);
+  REQUIRE_STATUS(jm_reader_next(reader, 0, &second), JM_ERR_CLOSED);
+  jm_reader_close(reader);
   jm_reader_free(reader);
   REQUIRE_STATUS(jm_reader_protocol_take(other, NULL, &first), JM_ERR_EMPTY);
   REQUIRE_STATUS(jm_stream_protocol_write(stream, shape, 1, JM_UINT8, values, 2), JM_OK);
@@ -277,6 +282,14 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_mapping_descriptor(NULL, 0, &descriptor), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_mapping_retire(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_mapping_pin(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_mapping_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_register_cuda(NULL, 0, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stream_unregister_cuda(NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE(jm_device_address(NULL, NULL) == 0 && jm_mapping_device_address(NULL, NULL) == 0);
+  REQUIRE(jm_stream_device_address(NULL, NULL) == 0);
   REQUIRE_STATUS(jm_watch_new(NULL, NULL, 1, NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_watch_arm(NULL, 0), JM_ERR_ARGUMENT);
   REQUIRE(jm_valid(NULL, &tensor) == 0 && jm_corrupt_field(NULL, &tensor) == NULL && jm_version(NULL) == 0);
@@ -384,6 +397,7 @@ static void streams_without_handles(void) {
   jm_reader_protocol_release(NULL, &tensor);
   jm_reader_protocol_leave(NULL);
   jm_reader_protocol_free(NULL);
+  jm_reader_close(NULL);
   jm_reader_free(NULL);
   jm_stream_free(NULL);
 }

@@ -166,6 +166,10 @@ TEST(Fork, WhatAChildMayDo) {
           {"jm_mapping_descriptor", jm_mapping_descriptor(jm_segment_mapping(s), 0, &descriptor)},
           {"jm_mapping_watch_new", jm_mapping_watch_new(parker, jm_segment_mapping(s), 3, &none, nullptr)},
           {"jm_mapping_pin", jm_mapping_pin(jm_segment_mapping(s))},
+          {"jm_register_cuda", jm_register_cuda(s, 0, nullptr, 0)},
+          {"jm_unregister_cuda", jm_unregister_cuda(s, nullptr, 0)},
+          {"jm_mapping_register_cuda", jm_mapping_register_cuda(jm_segment_mapping(s), 0, nullptr, 0)},
+          {"jm_mapping_unregister_cuda", jm_mapping_unregister_cuda(jm_segment_mapping(s), nullptr, 0)},
       };
       int wrong = 0;
       for (const auto& call : refused) {
@@ -199,6 +203,7 @@ TEST(Fork, WhatAChildMayDo) {
       jm_set_threads(s, 1);
       jm_unpin(s);
       jm_mapping* const m = jm_segment_mapping(s);
+      wrong += jm_device_address(s, jm_base(s)) != 0 || jm_mapping_device_address(m, jm_base(s)) != 0;
       wrong += jm_mapping_capacity(m) != 8 || jm_mapping_base(m) != jm_base(s);
       wrong += jm_mapping_writer_state(m) == JM_WRITER_HERE;
       jm_mapping_get_stats(m, &stats);
@@ -299,6 +304,8 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
           {"jm_stream_begin", jm_stream_begin(stream, &shape, 1, JM_UINT8, &data, &length, 0)},
           {"jm_stream_commit", jm_stream_commit(stream)},
           {"jm_stream_abort", jm_stream_abort(stream)},
+          {"jm_stream_register_cuda", jm_stream_register_cuda(stream, 0, nullptr, 0)},
+          {"jm_stream_unregister_cuda", jm_stream_unregister_cuda(stream, nullptr, 0)},
           {"jm_reader_new", jm_reader_new(stream, &none)},
           {"jm_reader_next", jm_reader_next(reader, 0, &tensor)},
           {"jm_stream_protocol_write", jm_stream_protocol_write(stream, &shape, 1, JM_UINT8, &byte, 1)},
@@ -322,6 +329,7 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
       wrong += jm_stream_try_read(stream, 0, &tensor) != JM_OK || tensor.version != 2;
       wrong += jm_stream_try_read_into(stream, 0, &byte, 1, &tensor) != JM_OK || byte != 1;
       wrong += jm_stream_readers(stream, infos) != 2;
+      wrong += jm_stream_device_address(stream, jm_stream_slot(stream, 0)) != 0;
       wrong += jm_mapping_writer_state(jm_stream_mapping(stream)) == JM_WRITER_HERE;
       jm_mapping_set_spin(jm_stream_mapping(stream), 1);
       jm_reader_keep(reader, &frame);
@@ -332,6 +340,7 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
       jm_stream_protocol_wake(stream);
       jm_reader_protocol_leave(place);
       jm_reader_protocol_free(place);
+      jm_reader_close(reader);
       jm_reader_free(reader);
       wrong += jm_stream_retire(stream) != JM_OK;
       jm_stream_protocol_close(stream);

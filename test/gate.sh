@@ -85,15 +85,16 @@ cross_go() { # the Go package and everything in it builds for the other platform
   done
 }
 
-bits32() { # everything is vetted for a 32-bit machine, and the package's tests pass on one
+bits32() { # everything is vetted for a 32-bit machine, and the package's and the command's tests pass on one
   GOARCH=386 CGO_ENABLED=0 $go vet ./... || return 1
-  local program="$build/bits32"
-  if ! echo 'int main() { return 0; }' | ${CXX:-g++} -m32 -x c++ - -o "$program" 2>"$program.log" || ! "$program"; then
-    echo "SKIP: ${CXX:-g++} -m32 makes no program that runs here (Debian: apt-get install g++-multilib):"
+  local program="$build/bits32" cc="i686-linux-gnu-gcc" cxx="i686-linux-gnu-g++"
+  command -v $cxx >/dev/null || { cc="gcc -m32" cxx="g++ -m32"; }
+  if ! echo 'int main() { return 0; }' | $cxx -x c++ - -o "$program" 2>"$program.log" || ! "$program" 2>>"$program.log"; then
+    echo "SKIP: $cxx makes no program that runs here (Debian: apt-get install g++-i686-linux-gnu libc6-i386 lib32stdc++6):"
     head -3 "$program.log"
     return 0
   fi
-  GOARCH=386 CGO_ENABLED=1 $go test -count=1 -timeout 300s .
+  GOARCH=386 CGO_ENABLED=1 CC=$cc CXX=$cxx $go test -count=1 -timeout 300s . ./cmd/judemap
 }
 
 step gofmt nothing_from gofmt -l .
@@ -118,6 +119,7 @@ step fuzz fuzz
 step "Go mutants" test/mutants_go.sh
 step "C++ mutants" test/mutants_cpp.sh
 step "C++ core" test/core.sh
+step examples make --no-print-directory examples
 step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go
 step "32-bit" bits32

@@ -23,6 +23,7 @@ if ! { cmake -S . -B "$build/plain" -DCMAKE_BUILD_TYPE=Release && cmake --build 
   exit 1
 fi
 objects="$build/plain/CMakeFiles"
+export LD_LIBRARY_PATH="$build/plain/cuda_driver${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" # the stand-in for CUDA's driver
 
 copy_sources() { cp -r include csrc test "$1"; }
 
@@ -50,7 +51,7 @@ try() { # try FILE TEST FILTER FOLDER
     fi
     linked+=("$object")
   done
-  g++ "${linked[@]}" -o "$folder/$test" $libraries -pthread || { echo "it does not link"; return 1; }
+  g++ "${linked[@]}" -o "$folder/$test" $libraries -pthread -ldl || { echo "it does not link"; return 1; }
   out=$(run_test "$folder/$test" "$filter")
   status=$?
   rm -f "$folder/$test"
@@ -285,6 +286,34 @@ mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::Withou
 mutant "without /proc nothing says so" csrc/share_linux.cc \
   'int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }' \
   'int link_error() noexcept { return errno; }' share_test '*WithoutProc'
+
+# Registration with CUDA.
+mutant "CUDA: the memory goes first" csrc/mapping.cc \
+  'const bool let_go = unregister_cuda(nullptr, 0) != JM_ERR_CUDA || cuda_ == nullptr;' 'const bool let_go = true;' \
+  cuda_test 'Cuda.Segment'
+mutant "CUDA: freed memory stays registered" csrc/mapping.cc \
+  'if (unregister_cuda(nullptr, 0) == JM_ERR_CUDA && cuda_ != nullptr) {' 'if (false) {' cuda_test '*TheEndUnregisters'
+mutant "CUDA: addresses that the driver keeps are unmapped" csrc/mapping.cc \
+  'memory::retire(header_, mapped_, memory::page_size());' 'memory::unmap(header_, mapped_);' cuda_test '*StayTaken'
+mutant "CUDA: what the driver has no more is kept for it" csrc/cuda.cc \
+  'if (error == 0 || gone(error)) {' 'if (error == 0) {' cuda_test '*StayTaken'
+mutant "CUDA: a context is not released" csrc/cuda.cc \
+  $'driver->release(handle);\n    return failed(call, error);' 'return failed(call, error);' cuda_test '*WhatFailsIsUndone'
+mutant "CUDA: a range stays registered" csrc/cuda.cc \
+  'if (error != 0 && registered) driver->unregister_memory(base);' '' cuda_test '*WhatFailsIsUndone'
+mutant "CUDA: a context stays current" csrc/cuda.cc \
+  'const int pop_error = driver->pop(&popped);' 'const int pop_error = 0;' cuda_test '*ContextStays'
+mutant "CUDA: the memory is the device's only" csrc/cuda.cc \
+  'unsigned flags = kPortable | kDeviceMap;' 'unsigned flags = kDeviceMap;' cuda_test 'Cuda.Segment'
+mutant "CUDA: read-only memory is registered for writing" csrc/cuda.cc 'flags |= kReadOnly;' '' \
+  cuda_test '*WhatFailsIsUndone'
+mutant "CUDA: a child unregisters its parent's memory" csrc/mapping.cc \
+  "if (inherited()) return JM_ERR_FORKED;  // the driver has the parent's" '' cuda_test '*AForkedChild*'
+mutant "CUDA: a closed handle is registered" csrc/mapping.cc \
+  $'if (closed()) return JM_ERR_CLOSED;\n  if (inherited()) return JM_ERR_FORKED;\n  if (cuda_ != nullptr) {' \
+  'if (cuda_ != nullptr) {' cuda_test '*TheEndUnregisters'
+mutant "CUDA: any address is the device's" csrc/mapping.cc \
+  'return base == 0 || offset >= mapped_ || closed()' 'return base == 0 || closed()' cuda_test 'Cuda.Segment'
 
 # Element types.
 mutant "a tie is rounded up" include/judemap/float.h \

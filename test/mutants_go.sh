@@ -7,7 +7,7 @@ source test/mutants.sh
 go=${GO:-go}
 
 copy_sources() { # what the package and its tests are made of
-  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.h' go.mod go.sum testdata cmd/judemap/photo |
+  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata cmd/judemap/photo |
     xargs -0 cp --parents -t "$1"
 }
 
@@ -178,5 +178,15 @@ mutant "get ends when a writer dies" cmd/judemap/get.go \
 mutant "get takes frames of any shape" cmd/judemap/get.go \
   '} else if t.DType() != g.format.dtype || !slices.Equal(t.Shape(), g.format.shape) {' \
   '} else if t.DType() != g.format.dtype {' TestGetOtherFrames ./cmd/judemap
+
+# Registration with CUDA.
+mutant "CUDA: an error of the end is lost" handle.go 'if cudaErr != nil {' 'if false {' TestUnregisterCUDAFails
+mutant "CUDA: registered beside the end" cuda.go \
+  $'return ErrClosed\n\t}\n\terr := s.mapping.core.registerCUDA(device)' \
+  $'s.mapping.core.registerCUDA(device)\n\t}\n\terr := s.mapping.core.registerCUDA(device)' 'TestCUDAZero|TestRegisterCUDA'
+mutant "CUDA: a large number is another device's" cuda.go \
+  'if device < 0 || device > math.MaxInt32 {' 'if device < 0 || device > math.MaxInt {' TestRegisterCUDAFails
+mutant "CUDA: a forgotten segment stays registered" csrc/mapping.cc \
+  'if (unregister_cuda(nullptr, 0) == JM_ERR_CUDA && cuda_ != nullptr) {' 'if (false) {' TestForgottenCUDA
 
 finish

@@ -265,6 +265,38 @@ TEST(Stream, FramesAreGivenBackByOtherThreads) {
 }
 
 // The end of the stream, with all who may wait for it.
+// A thread gets frames and keeps them, and another one works on them and gives them back.
+TEST(Stream, WhatIsKeptIsReleasedByAnotherThread) {
+  constexpr std::uint64_t kFrames = 2000;
+  const Watchdog watchdog(seconds(60));
+  Stream stream;
+  ASSERT_EQ(stream.create(5, 8, JM_EVERY_FRAME), JM_OK);
+  Reader reader;
+  ASSERT_EQ(reader.open(&stream), JM_OK);
+  std::atomic<std::uint64_t> kept{0}, released{0};
+  jm_tensor frames[2];  // frame i is at i % 2
+  std::thread writing([&] {
+    for (std::uint64_t i = 0; i < kFrames; ++i) EXPECT_EQ(write(&stream, i), JM_OK);
+  });
+  std::thread working([&] {
+    for (std::uint64_t i = 0; i < kFrames; ++i) {
+      while (kept.load() <= i) std::this_thread::yield();
+      EXPECT_EQ(value_of(frames[i % 2]), i);
+      reader.release(frames[i % 2]);
+      released.store(i + 1);
+    }
+  });
+  for (std::uint64_t i = 0; i < kFrames; ++i) {
+    while (i >= released.load() + 2) std::this_thread::yield();
+    EXPECT_EQ(reader.next(-1, &frames[i % 2]), JM_OK);
+    reader.keep(frames[i % 2]);
+    kept.store(i + 1);
+  }
+  writing.join();
+  working.join();
+  EXPECT_EQ(all_pins(stream), 0u);
+}
+
 TEST(Stream, RetireEndsWhoWaits) {
   const Watchdog watchdog(seconds(60));
   for (const bool shared : {false, true}) {

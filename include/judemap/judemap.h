@@ -46,7 +46,9 @@ typedef enum jm_status {
   JM_ERR_FORKED = 18,        /* a forked child's copy of its parent's handle can be read, and nothing else */
   JM_ERR_NO_PROC = 19,       /* /proc is not there, by which a segment's file is named and opened anew */
   JM_ERR_NO_SLOT = 20,       /* readers hold all slots that could be written to; or have yet to take what is in them */
-  JM_ERR_NO_PLACE = 21       /* the stream has as many readers as it can have */
+  JM_ERR_NO_PLACE = 21,      /* the stream has as many readers as it can have */
+  JM_ERR_UNSUPPORTED = 22,   /* this machine can't do it */
+  JM_ERR_CUDA = 23           /* the CUDA driver refused; `why` has the error's name and the call */
 } jm_status;
 
 /* One segment, mapped into this process. */
@@ -159,7 +161,9 @@ void jm_list_free(jm_list* list);
 jm_status jm_remove(const char* name);
 
 /* Gives the memory back but keeps the address range, which reads as zeros from here on: a reader that is in the middle
- * of a read, or looks at a view, finds zeros and faults nowhere. Waits for a write in progress. Idempotent. */
+ * of a read, or looks at a view, finds zeros and faults nowhere. Waits for a write in progress. Idempotent. Errors:
+ * JM_ERR_SYSTEM; with EBUSY all went but for the CUDA driver, which does not let go of the addresses: they stay taken
+ * after jm_free too. */
 jm_status jm_retire(jm_segment* segment);
 
 /* Unmaps the segment and frees the handle. No other call may be running, and no view may be used after it.
@@ -314,6 +318,25 @@ void jm_unpin(jm_segment* segment);
 /* Whether the segment is pinned. */
 int jm_is_pinned(const jm_segment* segment);
 
+/* Registers the segment's memory with the CUDA driver, for a device by its number: cudaMemcpyAsync from it, by any
+ * device, needs no staging copy then, and kernels see the memory at jm_device_address. It locks the pages, jm_pin or
+ * not. The driver is loaded when this is first called. Registering again with the same device does nothing. jm_retire
+ * and jm_free undo it; copies that the device makes must be over by then. A segment that was opened with JM_READ_ONLY
+ * can be registered where the device can read only (CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED).
+ *
+ * `why`, of `size` bytes, gets what was wrong in words; NULL is allowed. Errors, after which all is as before:
+ * JM_ERR_UNSUPPORTED if there is no driver, no device, or for JM_READ_ONLY; JM_ERR_CUDA for what the driver refuses, as
+ * in "CUDA_ERROR_OUT_OF_MEMORY (2) from cuMemHostRegister_v2"; JM_ERR_ARGUMENT if it is registered with another device;
+ * JM_ERR_CLOSED; JM_ERR_FORKED; JM_ERR_SYSTEM (ENOMEM). */
+jm_status jm_register_cuda(jm_segment* segment, int device, char* why, size_t size);
+
+/* Undoes jm_register_cuda; does nothing if the segment isn't registered. Errors: JM_ERR_CUDA; JM_ERR_FORKED. */
+jm_status jm_unregister_cuda(jm_segment* segment, char* why, size_t size);
+
+/* Where the device sees what is at `at`, an address in the segment such as a view's data (CUdeviceptr); 0 if the
+ * segment isn't registered, or that is no address in it. */
+uint64_t jm_device_address(const jm_segment* segment, const void* at);
+
 /* ---- Streams --------------------------------------------------------------------------------------------------------
  *
  * A stream is a row of slots, each a segment to the byte. A frame is a tensor whose version is twice its number. A
@@ -327,7 +350,8 @@ int jm_is_pinned(const jm_segment* segment);
 typedef struct jm_stream jm_stream;
 
 /* One of a stream's readers: 64 at most, over all processes. A thread at a time may use it, but any may call
- * jm_reader_missed, and jm_reader_release, also beside the others. jm_reader_free must come last. */
+ * jm_reader_missed, and jm_reader_release, also beside the others. None may be in a call when jm_reader_close or
+ * jm_reader_free begins. */
 typedef struct jm_reader jm_reader;
 
 /* jm_new, jm_create, jm_create_sealed, jm_open, jm_open_descriptor for streams of `slots` slots, from 2 to 256, with
@@ -354,6 +378,11 @@ jm_mapping* jm_stream_mapping(jm_stream* stream);
 uint32_t jm_stream_slots(const jm_stream* stream);
 int jm_stream_every_frame(const jm_stream* stream);
 struct jm_header* jm_stream_slot(const jm_stream* stream, uint32_t index);
+
+/* jm_register_cuda, jm_unregister_cuda and jm_device_address, for all slots at once. */
+jm_status jm_stream_register_cuda(jm_stream* stream, int device, char* why, size_t size);
+jm_status jm_stream_unregister_cuda(jm_stream* stream, char* why, size_t size);
+uint64_t jm_stream_device_address(const jm_stream* stream, const void* at);
 
 /* jm_write, jm_fill, jm_begin, jm_commit and jm_abort, for the next frame. Those that begin one wait for a slot, for
  * `timeout` nanoseconds at most (negative: for ever). After jm_stream_abort it is as if the frame had not been begun.
@@ -392,7 +421,10 @@ size_t jm_stream_readers(const jm_stream* stream, jm_reader_info* out);
  * JM_ERR_ARGUMENT. */
 jm_status jm_reader_new(jm_stream* stream, jm_reader** out);
 
-/* Gives back what the reader holds, and its place. NULL is allowed. */
+/* Gives back what the reader holds, and its place. Calls with it do nothing then, or give JM_ERR_CLOSED. */
+void jm_reader_close(jm_reader* reader);
+
+/* jm_reader_close, and frees the reader. NULL is allowed. */
 void jm_reader_free(jm_reader* reader);
 
 /* Gives back the frame that the call before gave, unless it was kept, and waits for `timeout` nanoseconds (negative:
@@ -458,12 +490,17 @@ jm_status jm_mapping_watch_new(jm_parker* parker, jm_mapping* mapping, uint64_t 
 /* The header's start. */
 struct jm_header* jm_mapping_base(const jm_mapping* mapping);
 
-/* Gives the memory of an ended handle back, as jm_retire does. Errors: JM_ERR_SYSTEM. */
+/* Gives the memory of an ended handle back, as jm_retire does. Errors: JM_ERR_SYSTEM, with EBUSY as there. */
 jm_status jm_mapping_retire(jm_mapping* mapping);
 
 /* Locks the pages in physical memory, and lets them go. Errors: JM_ERR_PIN_DENIED, JM_ERR_FORKED. */
 jm_status jm_mapping_pin(jm_mapping* mapping);
 void jm_mapping_unpin(jm_mapping* mapping);
+
+/* As the functions without _mapping that have the same name. */
+jm_status jm_mapping_register_cuda(jm_mapping* mapping, int device, char* why, size_t size);
+jm_status jm_mapping_unregister_cuda(jm_mapping* mapping, char* why, size_t size);
+uint64_t jm_mapping_device_address(const jm_mapping* mapping, const void* at);
 
 /* Streams: one attempt each, with JM_ERR_NO_SLOT where there is no slot, JM_ERR_EMPTY where there is no frame
  * (out->version is then the sequence to park on) and JM_ERR_BUSY where a commit came in between. stream_protocol.h has

@@ -4,10 +4,9 @@
 //
 // What a caller must see to:
 //
-//   at any time, from any thread    version, writer, died, announce, conceal, park, wake, nap
-//   one at a time, and not with     open_again, close: the caller's lock for the handle's end; close also with the
-//   each other                      writers' lock
-//   after close                     retire
+//   at any time, from any thread    version, writer, died, announce, conceal, park, wake, nap, device_address
+//   one at a time, and not with     open_again, pin, register_cuda, close: the caller's lock for the handle's end;
+//   close each other                      also with the writers' lock after close                     retire
 //
 // After close every call but those that read header words says JM_ERR_CLOSED.
 #ifndef JUDEMAP_MAPPING_H
@@ -24,6 +23,9 @@ namespace judemap {
 
 namespace share {
 class Locks;
+}
+namespace cuda {
+class Registration;
 }
 
 class Mapping {
@@ -76,8 +78,9 @@ class Mapping {
   // Gives back what other processes see of this handle: the right to write, its parked readers in the header's count,
   // its descriptors. What is parked on it wakes. Idempotent.
   void close() noexcept;
-  // Gives the memory back and keeps the addresses, which read as zeros from here on. 0, or an errno value; EAGAIN while
-  // a thread is in the middle of announce() or conceal().
+  // Gives the memory back and keeps the addresses, which read as zeros from here on. Before that it undoes
+  // register_cuda. 0, or an errno value; EAGAIN while a thread is in the middle of announce() or conceal(); EBUSY where
+  // all went but for the CUDA driver, which does not let go of the addresses: they then stay taken.
   int retire() noexcept;
 
   bool closed() const noexcept { return closed_.load(std::memory_order_acquire); }
@@ -92,6 +95,13 @@ class Mapping {
   // Locks the pages in physical memory. 0, or an errno value.
   int pin() noexcept;
   void unpin() noexcept;
+
+  // Registers all of the mapping, header and data, with the CUDA driver; see jm_register_cuda. Of what the driver
+  // refuses `why`, of `size` bytes, says in words what that was; it may be nullptr.
+  jm_status register_cuda(int device, char* why, std::size_t size) noexcept;
+  jm_status unregister_cuda(char* why, std::size_t size) noexcept;
+  // Where the device sees what is at an address in the mapping; 0 if it does not, and in a forked child.
+  std::uint64_t device_address(const void* at) const noexcept;
 
  protected:
   Mapping() noexcept;
@@ -185,6 +195,9 @@ class Mapping {
   std::uint32_t absent_ = 0;
   std::uint32_t absent_commits_ = 0;
   std::int64_t absent_since_ = 0;
+
+  std::unique_ptr<cuda::Registration> cuda_;   // while it is registered, and
+  std::atomic<std::uint64_t> device_base_{0};  // where the device sees the header
 };
 
 }  // namespace judemap

@@ -101,6 +101,11 @@ class Segment {
   void unpin() noexcept;
   bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
 
+  // `why`, of `size` bytes, says what the CUDA driver refused.
+  jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
+  jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
+  std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
+
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   Protocol& protocol() noexcept { return protocol_; }
   const Protocol& protocol() const noexcept { return protocol_; }

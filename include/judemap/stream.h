@@ -69,6 +69,11 @@ class Stream {
   // For how long, in nanoseconds, those that wait spin before they park; 0 at first.
   void set_spin(std::int64_t nanoseconds) noexcept { protocol_.set_spin(nanoseconds); }
 
+  // All slots at once. `why`, of `size` bytes, says what the CUDA driver refused.
+  jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
+  jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
+  std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
+
   // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
   StreamProtocol& protocol() noexcept { return protocol_; }
   const StreamProtocol& protocol() const noexcept { return protocol_; }
