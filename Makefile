@@ -26,8 +26,10 @@ build:
 
 test: test-cpp test-go
 
+# One package after the other: the command's tests list all segments of the machine, and the package's have some that are
+# cut short while somebody looks.
 test-go:
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 test-cpp:
 	test/cpp.sh $(BUILD)/plain
