@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests on other platforms than this machine's: `make platforms`, or test/platforms.sh PLATFORM... for some. Prints
-# a table of what passed, failed and was skipped, and the skipped tests with their reasons.
+# a table of what passed, failed and was skipped, and the skipped tests with their reasons. Where nothing can run here,
+# programs are linked, or at least compiled, and the table says so.
 #
 # It installs Debian's packages where it may. Processors other than this one are qemu's: that shows that the code runs
 # there, and says nothing of the order in which such a processor makes its stores seen; test/weak_memory_test.cc is
@@ -13,11 +14,9 @@ mkdir -p "$build"
 build=$(cd "$build" && pwd)
 zig="$PWD/build/tools/bin/python -m ziglang"
 
-all=(linux/arm64 linux/riscv64 linux/arm linux/386 linux/musl)
+all=(linux/arm64 linux/riscv64 linux/arm linux/386 linux/musl linux/clang linux/buildmodes darwin/arm64 darwin/amd64 freebsd)
 
 # ---- What the platforms have in common ---------------------------------------------------------------------------
-
-declare -A why # why a platform can't be tested on this machine
 
 packages() { # packages NAME...: Debian's, installed if they are missing; or says why not
   local missing=() package
@@ -39,6 +38,11 @@ emulated() { # emulated QEMU_ARCHITECTURE: or says why not
     { echo "binfmt_misc can't be mounted, by which the kernel starts programs of another processor"; return 1; }
   [ -e "$formats/qemu-$1" ] || grep -v '^#' "/usr/lib/binfmt.d/qemu-$1.conf" >$formats/register ||
     { echo "binfmt_misc takes no $1"; return 1; }
+}
+
+tools() { # the compiler with the headers of other platforms; or says why not
+  python3 -c 'import venv, ensurepip' || { echo "python3 has no venv (Debian: python3-venv)" >"$build/why"; return 77; }
+  make --no-print-directory build/tools/ready
 }
 
 go_tests() { # go_tests: of all packages, in the environment of the platform
@@ -89,10 +93,59 @@ linux_386() { # run by the processor itself
 
 linux_musl() { # statically linked, as a program for Alpine may be
   [ "$(uname -m)" = x86_64 ] || { echo "this is no x86-64 machine" >"$build/why"; return 77; }
-  make --no-print-directory build/tools/ready >/dev/null || { echo "python3 has no venv" >"$build/why"; return 77; }
+  tools || return
   export CGO_ENABLED=1 CC="$zig cc -target x86_64-linux-musl" CXX="$zig c++ -target x86_64-linux-musl"
   export GOFLAGS='"-ldflags=-linkmode=external -extldflags=-static" -tags=netgo,osusergo'
   go_tests
+}
+
+linux_clang() { # clang as cgo's compiler
+  packages clang >"$build/why" || return 77
+  export CGO_ENABLED=1 CC=clang CXX=clang++
+  $go test -short -count=1 -timeout 600s -v .
+}
+
+linux_buildmodes() { # a Go program that C and C++ link, as an archive and as a shared library
+  local folder=$build/buildmodes use=testdata/cexport/use/main.c
+  mkdir -p "$folder"
+  $go build -buildmode=c-archive -o "$folder/cexport.a" ./testdata/cexport &&
+    $go build -buildmode=c-shared -o "$folder/cexport.so" ./testdata/cexport || return
+  local strict="-Wall -Wextra -Werror -I$folder" name
+  # shellcheck disable=SC2086 # words, each an argument
+  gcc -std=c11 $strict $use "$folder/cexport.a" -lstdc++ -ldl -pthread -o "$folder/c-archive" &&
+    g++ -std=c++17 $strict -x c++ $use -x none "$folder/cexport.a" -ldl -pthread -o "$folder/c++-archive" &&
+    gcc -std=c11 $strict $use "$folder/cexport.so" -Wl,-rpath,"$folder" -o "$folder/c-shared" &&
+    g++ -std=c++17 $strict -x c++ $use -x none "$folder/cexport.so" -Wl,-rpath,"$folder" -o "$folder/c++-shared" || return
+  for name in c-archive c++-archive c-shared c++-shared; do
+    if "$folder/$name"; then echo "--- PASS: $name"; else echo "--- FAIL: $name"; return 1; fi
+  done
+}
+
+darwin() { # darwin GOARCH ZIG_ARCHITECTURE: all programs and tests link; test/darwin has what the compiler's own files lack
+  tools || return
+  export GOOS=darwin GOARCH=$1 CGO_ENABLED=1 CC="$zig cc -target $2-macos" CXX="$zig c++ -target $2-macos"
+  export CGO_LDFLAGS="-L$PWD/test/darwin -F$PWD/test/darwin"
+  local folder=$build/darwin-$1
+  mkdir -p "$folder"
+  # Without debug information, whose tools are Apple's.
+  $go build -ldflags='-s -w' -o "$folder/" ./cmd/judemap && echo "--- LINKED: cmd/judemap" || return
+  for package in . ./cmd/judemap; do
+    $go test -c -ldflags='-s -w' -o "$folder/test" "$package" && echo "--- LINKED: tests of $package" || return
+  done
+}
+
+darwin_arm64() { darwin arm64 aarch64; }
+darwin_amd64() { darwin amd64 x86_64; }
+
+freebsd() { # the core compiles, without a warning
+  tools || return
+  local target source
+  for target in x86_64-freebsd aarch64-freebsd; do
+    for source in csrc/*.cc; do
+      $zig c++ -target $target -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude -c "$source" -o "$build/freebsd.o" || return
+      echo "--- COMPILED: $source for $target"
+    done
+  done
 }
 
 # ---- Running them ----------------------------------------------------------------------------------------------------
