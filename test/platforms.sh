@@ -45,6 +45,17 @@ tools() { # the compiler with the headers of other platforms; or says why not
   make --no-print-directory build/tools/ready
 }
 
+# zig_compilers TARGET: CC and CXX are programs of one word each, as tests want that compile something with them
+zig_compilers() {
+  local kind
+  mkdir -p "$build/bin"
+  for kind in cc c++; do
+    printf '#!/bin/sh\nexec %s %s -target %s "$@"\n' "$zig" "$kind" "$1" >"$build/bin/$1-$kind"
+    chmod +x "$build/bin/$1-$kind"
+  done
+  export CC=$build/bin/$1-cc CXX=$build/bin/$1-c++
+}
+
 go_tests() { # go_tests: of all packages, in the environment of the platform
   $go test -short -count=1 -timeout 600s -v "$@" ./...
 }
@@ -94,7 +105,8 @@ linux_386() { # run by the processor itself
 linux_musl() { # statically linked, as a program for Alpine may be
   [ "$(uname -m)" = x86_64 ] || { echo "this is no x86-64 machine" >"$build/why"; return 77; }
   tools || return
-  export CGO_ENABLED=1 CC="$zig cc -target x86_64-linux-musl" CXX="$zig c++ -target x86_64-linux-musl"
+  zig_compilers x86_64-linux-musl
+  export CGO_ENABLED=1
   export GOFLAGS='"-ldflags=-linkmode=external -extldflags=-static" -tags=netgo,osusergo'
   go_tests
 }
@@ -123,7 +135,8 @@ linux_buildmodes() { # a Go program that C and C++ link, as an archive and as a 
 
 darwin() { # darwin GOARCH ZIG_ARCHITECTURE: all programs and tests link; test/darwin has what the compiler's own files lack
   tools || return
-  export GOOS=darwin GOARCH=$1 CGO_ENABLED=1 CC="$zig cc -target $2-macos" CXX="$zig c++ -target $2-macos"
+  zig_compilers "$2-macos"
+  export GOOS=darwin GOARCH=$1 CGO_ENABLED=1
   export CGO_LDFLAGS="-L$PWD/test/darwin -F$PWD/test/darwin"
   local folder=$build/darwin-$1
   mkdir -p "$folder"

@@ -28,7 +28,7 @@ for at, line in enumerate(lines):
         elif result == "FAIL":
             failed.append(name)
         else:
-            near = [other.strip() for other in lines[max(0, at - 12):at + 4]]
+            near = [other.strip() for other in lines[max(0, at - 12):at][::-1] + lines[at + 1:at + 4]]
             reason = next((other for other in near if "SKIP" in other and not other.startswith("---")), "")
             skipped.append((name, re.sub(r"^\S+\.go:\d+: ", "", reason) or "it does not say why"))
     # What can't run here.
