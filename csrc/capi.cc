@@ -108,6 +108,8 @@ const char* jm_strerror(int status) {
   return "unknown status";
 }
 
+const char* jm_library_version(void) { return JUDEMAP_VERSION; }
+
 size_t jm_item_size(uint32_t dtype) { return judemap::item_size(dtype); }
 
 const char* jm_dtype_name(uint32_t dtype) {

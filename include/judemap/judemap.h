@@ -18,6 +18,7 @@
 #define JUDEMAP_JUDEMAP_H
 
 #include "judemap/layout.h"
+#include "judemap/version.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -96,6 +97,10 @@ typedef struct jm_tensor {
 /* For how long, in nanoseconds, a reading call gives way to a writer of its own handle that never pauses. Then it gets
  * a turn between two commits. */
 #define JM_TURN_NANOSECONDS 10000000
+
+/* The JUDEMAP_VERSION that the library was compiled with, owned by the library. It differs from the header's where a
+ * program was compiled with one release and runs with another. */
+const char* jm_library_version(void);
 
 /* An English sentence for a status, never NULL, owned by the library. */
 const char* jm_strerror(int status);
