@@ -91,7 +91,7 @@ type Sampler struct {
 	stat   func(name string) (Header, error)
 	now    func() time.Time
 	tracks map[string]*track
-	last   time.Time // of the sample before
+	last   time.Time // of the sample before; zero: there is none that counts
 }
 
 // A track is what is remembered of a segment or stream from one sample to the next.
@@ -104,7 +104,7 @@ type track struct {
 
 // NewSampler returns a Sampler that has seen nothing yet.
 func NewSampler() *Sampler {
-	return &Sampler{list: judemap.List, stat: stat, now: time.Now, tracks: map[string]*track{}}
+	return &Sampler{list: judemap.List, stat: Stat, now: time.Now, tracks: map[string]*track{}}
 }
 
 // Sample looks at all segments and streams once, in alphabetical order. The rates are those since the sample before: they
@@ -129,16 +129,22 @@ func (s *Sampler) Sample() (Sample, error) {
 			continue // removed since it was listed
 		}
 		if err != nil {
-			header = Header{Problem: whyNot(err)}
+			header = Header{Problem: WhyNot(err)}
 		}
-		before := s.tracks[name]
-		t, commits := next(before, header, s.now())
+		t, commits := next(s.tracks[name], header, s.now())
+		if sample.Interval == 0 {
+			commits = 0
+		}
 		tracks[name] = t
 		sample.Rows = append(sample.Rows, t.row(name, commits))
 	}
 	s.tracks = tracks
 	return sample, nil
 }
+
+// Rest says that there will be no sample for a while. The next one is like a first one but for the ages: its rates are 0,
+// for those since the sample before would say nothing of now.
+func (s *Sampler) Rest() { s.last = time.Time{} }
 
 // next returns what is to be remembered after a look at a header, and the commits a second since the one before, which is
 // nil if there was none.
@@ -263,8 +269,8 @@ func (r *Row) missed() int64 {
 	return int64(r.Missed)
 }
 
-// whyNot says in a word or two why something can't be opened.
-func whyNot(err error) string {
+// WhyNot says in a word or two why something can't be opened.
+func WhyNot(err error) string {
 	switch {
 	case errors.Is(err, judemap.ErrCorrupt):
 		return "corrupt"

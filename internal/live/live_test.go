@@ -94,6 +94,22 @@ func TestSample(t *testing.T) {
 			t.Errorf("%s: an interval of %v, want %v", step.what, sample.Interval, want)
 		}
 	}
+	m.headers = map[string]Header{"a": tensor}
+	for range 2 {
+		if _, err := s.Sample(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Rest()
+	m.time = m.time.Add(time.Hour)
+	m.headers = map[string]Header{"a": with(tensor, func(h *Header) { h.Version = 1000 })}
+	sample, err := s.Sample()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := sample.Rows[0]; sample.Interval != 0 || r.CommitsPerSecond != 0 || *r.Age != 0 || r.AgeAtLeast {
+		t.Errorf("after a rest: %+v", r)
+	}
 	m.headers, m.errs = nil, nil
 	if sample, err := s.Sample(); err != nil || len(sample.Rows) != 0 || len(s.tracks) != 0 {
 		t.Errorf("%v, %v, and %d remembered of nothing", sample, err, len(s.tracks))

@@ -11,8 +11,8 @@ import (
 // A fileID tells a file from others that have or had its name.
 type fileID struct{ device, inode uint64 }
 
-// stat reads the header of a segment or stream. It is opened and closed again.
-func stat(name string) (Header, error) {
+// Stat reads the header of a segment or stream. It is opened and closed again.
+func Stat(name string) (Header, error) {
 	segment, err := judemap.Open(name, judemap.WithReadOnly())
 	if err == nil {
 		defer segment.CloseWait() // waits, so that the mappings of hundreds don't pile up
@@ -44,7 +44,7 @@ func headerOfSegment(s *judemap.Segment) (Header, error) {
 	case errors.Is(err, judemap.ErrEmpty):
 		h.Problem = "empty"
 	default:
-		h.Problem = whyNot(err)
+		h.Problem = WhyNot(err)
 	}
 	return h, nil
 }
