@@ -142,6 +142,7 @@ import "C"
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"runtime"
 	"syscall"
 	"time"
@@ -289,6 +290,64 @@ func listSegments() (names []string, err error) {
 		}
 		names = append(names, C.GoString(name))
 	}
+}
+
+// statSegment returns what a header says, and with ErrCorrupt what is wrong with it.
+func statSegment(name string) (i Info, why string, err error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var info C.jm_info
+	var words [256]C.char
+	st, err := C.jm_stat(cname, &info, &words[0], C.size_t(len(words)))
+	i.Size = int64(info.file_bytes)
+	if err := status(st, err); err != nil {
+		return i, C.GoString(&words[0]), err
+	}
+	i.Kind, i.Marked = Kind(info.kind), info.marked != 0
+	i.ForeignWriters = info.flags&C.JM_FLAG_WRITERS_WAKE == 0
+	i.EveryFrame = info.flags&C.JM_FLAG_EVERY_FRAME != 0
+	i.Waiters, i.Writer = int(info.waiters), WriterState(info.writer)
+	i.Capacity, i.Version, i.Slots = int64(info.capacity), uint64(info.sequence), int(info.slots)
+	if i.Kind == KindStream {
+		i.Readers = make([]ReaderInfo, info.readers)
+		for r := range i.Readers {
+			i.Readers[r] = readerInfoOf(&info.reader[r])
+		}
+	}
+	i.Err = i.setTensor(&info)
+	return i, "", nil
+}
+
+// setTensor puts down what a header says of its tensor, or returns why there is nothing to say.
+func (i *Info) setTensor(info *C.jm_info) error {
+	t := &info.tensor
+	shape := make([]uint64, min(t.ndim, MaxDims))
+	for d := range shape {
+		shape[d] = uint64(t.shape[d])
+	}
+	switch st := C.jm_status(info.tensor_status); st {
+	case C.JM_OK:
+	case C.JM_ERR_CORRUPT:
+		switch field := C.GoString(info.corrupt); field {
+		case "table":
+			return fmt.Errorf("%w: table has a slot above %d for frame %d", ErrCorrupt, i.Slots-1, i.Version/2)
+		case "sequence":
+			return fmt.Errorf("%w: sequence is %d, and a slot has frame %d already", ErrCorrupt, i.Version, t.version/2)
+		default:
+			return headerError(field, uint32(t.ndim), DType(t.dtype), shape, uint64(t.byte_length), i.Capacity)
+		}
+	default:
+		return status(st, nil)
+	}
+	dims := make([]int, len(shape))
+	for d, n := range shape {
+		if n > math.MaxInt {
+			return dimensionError(shape)
+		}
+		dims[d] = int(n)
+	}
+	i.Version, i.DType, i.Shape, i.Bytes = uint64(t.version), DType(t.dtype), dims, int64(t.byte_length)
+	return nil
 }
 
 // physicalMemory returns the bytes of memory that the machine has.
@@ -689,10 +748,13 @@ func (c core) readers() []ReaderInfo {
 	n := C.jm_stream_readers(c.stream, &infos[0])
 	readers := make([]ReaderInfo, n)
 	for i := range readers {
-		info := &infos[i]
-		readers[i] = ReaderInfo{int(info.number), int(info.process), 2 * uint64(info.cursor), int(info.held), info.dead != 0}
+		readers[i] = readerInfoOf(&infos[i])
 	}
 	return readers
+}
+
+func readerInfoOf(info *C.jm_reader_info) ReaderInfo {
+	return ReaderInfo{int(info.number), int(info.process), 2 * uint64(info.cursor), int(info.held), info.dead != 0}
 }
 
 // readerCore is a reader of the C++ core.

@@ -102,18 +102,29 @@ func (s *Segment) readError(err error, field string, t *Tensor) error {
 	for i := range shape {
 		shape[i] = uint64(t.shape[i])
 	}
-	switch {
-	case err == ErrCapacity:
-		return fmt.Errorf("%w: a dimension of %v is more than an int of this machine can hold", ErrCapacity, shape)
-	case field == "ndim":
-		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, t.ndim, MaxDims)
-	case field == "dtype":
-		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(t.dtype))
-	case field == "shape":
-		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, shape, t.dtype)
+	if err == ErrCapacity {
+		return dimensionError(shape)
+	}
+	return headerError(field, t.ndim, t.dtype, shape, uint64(t.length), int64(s.capacity))
+}
+
+// dimensionError says of a header's shape that it can be true, and is none of this machine's.
+func dimensionError(shape []uint64) error {
+	return fmt.Errorf("%w: a dimension of %v is more than an int of this machine can hold", ErrCapacity, shape)
+}
+
+// headerError says which field of a header can't be true, and why.
+func headerError(field string, ndim uint32, dtype DType, shape []uint64, length uint64, capacity int64) error {
+	switch field {
+	case "ndim":
+		return fmt.Errorf("%w: ndim is %d, and %d is the most", ErrCorrupt, ndim, MaxDims)
+	case "dtype":
+		return fmt.Errorf("%w: dtype is %d, which is unknown", ErrCorrupt, uint32(dtype))
+	case "shape":
+		return fmt.Errorf("%w: shape is %v, whose size in %v overflows", ErrCorrupt, shape, dtype)
 	}
 	return fmt.Errorf("%w: byte_length is %d, which shape %v of %v does not take, or the segment's %d bytes can't hold",
-		ErrCorrupt, uint64(t.length), shape, t.dtype, s.capacity)
+		ErrCorrupt, length, shape, dtype, capacity)
 }
 
 func load32[T ~uint32](p *T) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
