@@ -23,9 +23,9 @@ type Header struct {
 	Busy       bool   // the problem is a commit that goes on
 	DType      string // of the tensor, or of a stream's newest frame; "" if there is none to be seen
 	Shape      []int
-	Bytes      int // of it
+	Bytes      int64 // of it
 	Version    uint64
-	Capacity   int // bytes of tensor that there is room for
+	Capacity   int64 // bytes of tensor that there is room for
 	Writer     judemap.WriterState
 	Slots      int // 0: it is no stream
 	EveryFrame bool
@@ -40,8 +40,8 @@ type Row struct {
 	DType    string `json:"dtype,omitempty"`
 	Shape    []int  `json:"shape,omitzero"`
 	Version  uint64 `json:"version"`
-	Bytes    int    `json:"bytes"`
-	Capacity int    `json:"capacity"`
+	Bytes    int64  `json:"bytes"`
+	Capacity int64  `json:"capacity"`
 	Writer   string `json:"writer,omitempty"`
 
 	CommitsPerSecond float64 `json:"commits_per_second"`

@@ -48,7 +48,7 @@ var errCutShort = fmt.Errorf("%w: the file was cut short", judemap.ErrCorrupt)
 
 // Open opens a segment or stream to look at it. Errors: those of [judemap.Open].
 func Open(name string) (*Source, error) {
-	s := &Source{}
+	s := &Source{id: idOf(name)} // before: should the name go to another file now, Same will say so
 	segment, err := judemap.Open(name, judemap.WithReadOnly())
 	s.mapped = segment
 	if errors.Is(err, judemap.ErrCorrupt) { // which is what it says of a stream
@@ -67,12 +67,6 @@ func Open(name string) (*Source, error) {
 	if s.file, err = s.mapped.ReadOnlyFile(); err != nil {
 		return nil, err
 	}
-	info, err := s.file.Stat()
-	if err != nil {
-		s.file.Close()
-		return nil, err
-	}
-	s.id = idOf(info)
 	return s, nil
 }
 
