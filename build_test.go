@@ -44,7 +44,7 @@ func TestCrashNamesTheCore(t *testing.T) {
 	for _, want := range []string{
 		`SIGSEGV`,
 		`7judemap12begin_commit.*\n.*include/judemap/seqlock\.h:\d+`, // the C++ names are as the linker has them
-		`7judemap8Protocol.*\n.*csrc/protocol\.cc:\d+`, // the symbolizer goes up 1 KiB of stack
+		`7judemap8Protocol.*\n.*csrc/protocol\.cc:\d+`,               // the symbolizer goes up 1 KiB of stack
 		`go_fill`,
 		`judemap\.\(\*Segment\)\.Fill`,
 	} {
