@@ -12,6 +12,7 @@
 #include "csrc/segment.cc"
 #include "csrc/share_linux.cc"
 #include "csrc/share_other.cc"
+#include "csrc/share_windows.cc"
 #include "csrc/stream.cc"
 #include "csrc/stream_protocol.cc"
 #include "csrc/tensor.cc"
