@@ -18,3 +18,4 @@
 #include "csrc/tensor.cc"
 #include "csrc/wait_linux.cc"
 #include "csrc/wait_other.cc"
+#include "csrc/wait_windows.cc"

@@ -59,6 +59,7 @@ class Lock {
 // ResetEvent change, used in turn. See wait_windows.cc.
 struct Bell {
   HANDLE events[2] = {nullptr, nullptr};
+  bool shared = false;                           // they have names, and the header has the generation
   std::atomic<std::uint32_t> own_generation{0};  // where the one in the header is not ours to change
   std::atomic<std::uint32_t> parked{0};          // threads that are parked through this mapping
 };
