@@ -166,10 +166,14 @@ struct FaultHandler {
 };
 
 void* map_at(HANDLE file, void* at, std::size_t size, bool writable) noexcept {
-  const HANDLE section = CreateFileMappingW(file, nullptr, writable ? PAGE_READWRITE : PAGE_READONLY, 0, 0, nullptr);
+  const DWORD protection = writable ? PAGE_READWRITE : PAGE_READONLY;
+  const HANDLE section = CreateFileMappingW(file, nullptr, protection, 0, 0, nullptr);
   if (section == nullptr) return nullptr;
-  void* const base = placeholders().map(section, GetCurrentProcess(), at, 0, size, MEM_REPLACE_PLACEHOLDER,
-                                        writable ? PAGE_READWRITE : PAGE_READONLY, nullptr, 0);
+  // A view may not be larger than the file, nor end within a page; 0 is all of the file, and the rest of its last page.
+  LARGE_INTEGER bytes;
+  const bool whole = GetFileSizeEx(file, &bytes) && static_cast<std::uint64_t>(bytes.QuadPart) < size;
+  void* const base = placeholders().map(section, GetCurrentProcess(), at, 0, whole ? 0 : size, MEM_REPLACE_PLACEHOLDER,
+                                        protection, nullptr, 0);
   const DWORD error = GetLastError();
   CloseHandle(section);  // the mapping keeps it
   SetLastError(error);

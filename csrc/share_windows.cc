@@ -229,10 +229,9 @@ int remove(const char* name) noexcept {
   if (const int error = path.to_file(name)) return error;
   const HANDLE file =
       CreateFileW(path.text, DELETE, kShared, nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr);
-  if (file == INVALID_HANDLE_VALUE) return last_error();
-  int error = path.to_nameless();
+  int error = file == INVALID_HANDLE_VALUE ? last_error() : path.to_nameless();
   if (error == 0) error = rename(file, path);
-  CloseHandle(file);
+  if (file != INVALID_HANDLE_VALUE) CloseHandle(file);
   windows::sweep();
   return error;
 }
@@ -257,7 +256,8 @@ int duplicate(int descriptor, bool writable, int* out) noexcept {
 int reopen(int descriptor, bool writable, int* out) noexcept {
   const HANDLE again = ReOpenFile(handle_of(descriptor), access_of(writable), kShared, 0);
   const int error = result(again, out);
-  return error == EACCES ? duplicate(descriptor, writable, out) : error;  // it was handed over on purpose
+  // It was handed over on purpose. And Wine looks for a file under the name that it had when it was opened.
+  return error == EACCES || error == ENOENT ? duplicate(descriptor, writable, out) : error;
 }
 
 int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
