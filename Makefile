@@ -3,6 +3,7 @@
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
 # make check-all  the same with all mutants, of which make check takes a third
 # make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
+# make platforms  the tests on other processors, C libraries and compilers; what can't run here is linked or compiled
 # make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make bench-cuda  copies from segments to a CUDA device, where there is one
 # make fmt    format all sources
@@ -16,7 +17,7 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: run build test test-go test-cpp check check-all examples bench bench-cuda fmt clean
+.PHONY: run build test test-go test-cpp check check-all examples platforms bench bench-cuda fmt clean
 
 run: build
 	bin/judemap demo
@@ -26,8 +27,10 @@ build:
 
 test: test-cpp test-go
 
+# One package after the other: the command's tests list all segments of the machine, and the package's have some that are
+# cut short while somebody looks.
 test-go:
-	$(GO) test ./...
+	$(GO) test -p 1 ./...
 
 test-cpp:
 	test/cpp.sh $(BUILD)/plain
@@ -40,6 +43,9 @@ check-all:
 
 examples:
 	GO="$(GO)" examples/run
+
+platforms:
+	GO="$(GO)" BUILD="$(BUILD)" test/platforms.sh
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh

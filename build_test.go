@@ -33,6 +33,7 @@ func TestCrashNamesTheCore(t *testing.T) {
 	if bits.UintSize < 64 {
 		t.Skip("SKIP: the symbolizer reads those of 64-bit machines")
 	}
+	skipIfStatic(t, "the symbolizer finds no C++ names in a static program")
 	// go build, because go run and go test leave out the debug information.
 	program := filepath.Join(t.TempDir(), "crash")
 	if out, ok := run(t, "", nil, "go", "build", "-o", program, "./testdata/crash"); !ok {

@@ -36,6 +36,7 @@ type cudaDriver struct {
 // the driver. flags are the compiler's.
 func driverChild(t *testing.T, flags ...string) *cudaDriver {
 	t.Helper()
+	skipIfStatic(t, "a static program loads no driver")
 	if isChild(t) {
 		runtime.LockOSThread() // the current context is the thread's
 		return &cudaDriver{t: t, log: os.Getenv("JUDEMAP_CUDA_LOG")}
@@ -497,6 +498,7 @@ func TestCUDADriverIsNoLibrary(t *testing.T) {
 		expectNoCUDA(t, "can't be loaded", "libcuda.so.1")
 		return
 	}
+	skipIfStatic(t, "a static program loads no driver")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "libcuda.so.1"), []byte("no library"), 0o644); err != nil {
 		t.Fatal(err)

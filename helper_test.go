@@ -5,6 +5,7 @@ package judemap
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -309,6 +311,22 @@ func start(t testing.TB, cmd *exec.Cmd, files ...*os.File) *process {
 		}
 	})
 	return p
+}
+
+// skipIfStatic skips a test in a program that is linked statically, which has no interpreter.
+func skipIfStatic(t *testing.T, why string) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return
+	}
+	program, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	if !slices.ContainsFunc(program.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		t.Skipf("SKIP: %s", why)
+	}
 }
 
 // startRole runs this binary in a role.

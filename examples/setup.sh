@@ -12,6 +12,7 @@ out=${BUILD:-$root/build}/examples/${here##*/}
 go=${GO:-go}
 figures=$out/figures
 mkdir -p "$out"
+[ -e "${out%/*}/go.mod" ] || echo "module examples" >"${out%/*}/go.mod" # so that ./... is nothing of what is made there
 [ "${BASH_SOURCE[1]##*/}" != test ] || : >"$figures" # another script may run beside the test
 cd "$here"
 

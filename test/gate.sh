@@ -94,7 +94,7 @@ bits32() { # everything is vetted for a 32-bit machine, and the package's and th
     head -3 "$program.log"
     return 0
   fi
-  GOARCH=386 CGO_ENABLED=1 CC=$cc CXX=$cxx $go test -count=1 -timeout 300s . ./cmd/judemap
+  GOARCH=386 CGO_ENABLED=1 CC=$cc CXX=$cxx $go test -p 1 -count=1 -timeout 300s . ./cmd/judemap
 }
 
 step gofmt nothing_from gofmt -l .
@@ -104,7 +104,7 @@ step "vet without cgo" env CGO_ENABLED=0 $go vet ./...
 step staticcheck $go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
-step "race detector" $go test -race ./...
+step "race detector" $go test -p 1 -race ./... # as make test does
 step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|ViewUnderLoad' .
 step "a minute of each hostile peer" env JUDEMAP_HOSTILE=60s $go test -count=1 -v -run 'Hostile' .
 step "200,000 forgotten segments" env JUDEMAP_FORGOTTEN=200000 $go test -count=1 -v -run '^TestForgotten$' .

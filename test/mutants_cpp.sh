@@ -119,7 +119,7 @@ mutant "readers get their turn at once" include/judemap/judemap.h \
 mutant "readers get no turn" csrc/segment.cc \
   'if (ours && left <= 0) break;' '' segment_test 'ReadInto.GetsItsTurn'
 mutant "retire unmaps" csrc/mapping.cc \
-  'return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); return 0;' segment_test 'Retire.*'
+  'const int error = memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); const int error = 0;' segment_test 'Retire.*'
 
 # One writer among processes, and its death.
 mutant "the writer's lock is not taken" csrc/mapping.cc \

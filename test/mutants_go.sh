@@ -56,7 +56,7 @@ mutant "a write that outlives Close gives nothing back" handle.go \
 mutant "the lock is given back by closing" csrc/share_linux.cc \
   'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' TestHandOverBesideChildren
 mutant "closed memory is not kept" csrc/mapping.cc \
-  'return memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); return 0;' 'TestCloseUnderLoad|TestAfterClose'
+  'const int error = memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); const int error = 0;' 'TestCloseUnderLoad|TestAfterClose'
 mutant "readers get no turn" read.go 'if wait = time.Until(turn); wait <= 0 {' 'if wait = time.Until(turn); false {' \
   'TestReadersFinish$'
 mutant "forgotten segments bring about no collection" mapping.go \

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,6 +28,11 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	build("go", "build", "-o", program, ".")
+	if file, err := elf.Open(program); err != nil {
+		t.Fatal(err)
+	} else if !slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+		t.Skip("SKIP: a static program loads no driver")
+	}
 	args := []string{"-std=c11", "-O1", "-shared", "-fPIC", "../../test/cuda_driver.c", "-o", library, "-pthread"}
 	compiler := strings.Fields(string(cc)) // CC may have flags
 	build(compiler[0], append(compiler[1:], args...)...)

@@ -73,10 +73,10 @@ func TestConsumerChecks(t *testing.T) {
 			}
 			changed := make(chan struct{})
 			if test.during != nil {
-				c.work = 300 * time.Millisecond
+				c.work = 500 * time.Millisecond
 				go func() {
 					defer close(changed)
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // a pass takes less, also in an emulator
 					test.during(s, &frame)
 				}()
 			} else {

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# The tests on other platforms than this machine's: `make platforms`, or test/platforms.sh PLATFORM... for some. Prints
+# a table of what passed, failed and was skipped, and the skipped tests with their reasons. Where nothing can run here,
+# programs are linked, or at least compiled, and the table says so.
+#
+# It installs Debian's packages where it may. Processors other than this one are qemu's: that shows that the code runs
+# there, and says nothing of the order in which such a processor makes its stores seen; test/weak_memory_test.cc is
+# about that.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+build=${BUILD:-build}/platforms
+mkdir -p "$build"
+build=$(cd "$build" && pwd)
+zig="$PWD/build/tools/bin/python -m ziglang"
+
+all=(linux/arm64 linux/riscv64 linux/arm linux/386 linux/musl linux/clang linux/buildmodes darwin/arm64 darwin/amd64 freebsd)
+
+# ---- What the platforms have in common ---------------------------------------------------------------------------
+
+packages() { # packages NAME...: Debian's, installed if they are missing; or says why not
+  local missing=() package
+  command -v dpkg-query >/dev/null || { echo "this is not Debian, whose packages it takes: $*"; return 1; }
+  for package; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" -eq 0 ] || { echo "it needs root to install: ${missing[*]}"; return 1; }
+  { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 update -qq &&
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends \
+      "${missing[@]}"; } >"$build/apt.log" 2>&1 || { echo "apt-get could not install: ${missing[*]}"; return 1; }
+}
+
+# Programs of another processor start as this one's do, also when a test starts itself again.
+emulated() { # emulated QEMU_ARCHITECTURE: or says why not
+  local formats=/proc/sys/fs/binfmt_misc
+  [ -e $formats/register ] || mount -t binfmt_misc none $formats 2>/dev/null ||
+    { echo "binfmt_misc can't be mounted, by which the kernel starts programs of another processor"; return 1; }
+  [ -e "$formats/qemu-$1" ] || grep -v '^#' "/usr/lib/binfmt.d/qemu-$1.conf" >$formats/register ||
+    { echo "binfmt_misc takes no $1"; return 1; }
+}
+
+tools() { # the compiler with the headers of other platforms; or says why not
+  python3 -c 'import venv, ensurepip' || { echo "python3 has no venv (Debian: python3-venv)" >"$build/why"; return 77; }
+  make --no-print-directory build/tools/ready
+}
+
+# zig_compilers TARGET: CC and CXX are programs of one word each, as tests want that compile something with them
+zig_compilers() {
+  local kind
+  mkdir -p "$build/bin"
+  for kind in cc c++; do
+    printf '#!/bin/sh\nexec %s %s -target %s "$@"\n' "$zig" "$kind" "$1" >"$build/bin/$1-$kind"
+    chmod +x "$build/bin/$1-$kind"
+  done
+  export CC=$build/bin/$1-cc CXX=$build/bin/$1-c++
+}
+
+go_tests() { # go_tests: of all packages, in the environment of the platform
+  $go test -short -count=1 -timeout 600s -v "$@" ./...
+}
+
+cross_linux() { # cross_linux GOARCH TRIPLE QEMU_ARCHITECTURE
+  packages "g++-$2" qemu-user-static >"$build/why" && emulated "$3" >"$build/why" || return 77
+  export GOOS=linux GOARCH=$1 CGO_ENABLED=1 CC=$2-gcc CXX=$2-g++ QEMU_LD_PREFIX=/usr/$2
+}
+
+cxx_tests() { # cxx_tests FOLDER CMAKE_ARGUMENT...: the core's, with GoogleTest from its sources
+  local folder=$build/$1
+  shift
+  packages googletest cmake >"$build/why" || return 77
+  cmake -S /usr/src/googletest -B "$folder/googletest" -DCMAKE_INSTALL_PREFIX="$folder/prefix" \
+    -DCMAKE_BUILD_TYPE=Release -DBUILD_GMOCK=OFF "$@" &&
+    cmake --build "$folder/googletest" --parallel 2 && cmake --install "$folder/googletest" &&
+    cmake -S . -B "$folder/core" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$folder/prefix" \
+      -DCMAKE_FIND_ROOT_PATH="$folder/prefix" "$@" &&
+    cmake --build "$folder/core" --parallel 2 && ctest --test-dir "$folder/core" --output-on-failure --no-tests=error
+}
+
+# ---- The platforms: each function prints what its tests print, fails if they do, and is 77 where it can't run -------
+
+linux_arm64() {
+  cross_linux arm64 aarch64-linux-gnu aarch64 || return
+  go_tests && cxx_tests linux-arm64 -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+    -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_CROSSCOMPILING_EMULATOR=/usr/bin/qemu-aarch64-static
+}
+
+linux_riscv64() {
+  cross_linux riscv64 riscv64-linux-gnu riscv64 || return
+  go_tests
+}
+
+linux_arm() {
+  cross_linux arm arm-linux-gnueabihf arm || return
+  go_tests
+}
+
+linux_386() { # run by the processor itself
+  [ "$(uname -m)" = x86_64 ] || { echo "this is no x86-64 machine" >"$build/why"; return 77; }
+  packages g++-i686-linux-gnu libc6-i386 lib32stdc++6 >"$build/why" || return 77
+  export GOARCH=386 CGO_ENABLED=1 CC=i686-linux-gnu-gcc CXX=i686-linux-gnu-g++
+  go_tests
+}
+
+linux_musl() { # statically linked, as a program for Alpine may be
+  [ "$(uname -m)" = x86_64 ] || { echo "this is no x86-64 machine" >"$build/why"; return 77; }
+  tools || return
+  zig_compilers x86_64-linux-musl
+  export CGO_ENABLED=1
+  export GOFLAGS='"-ldflags=-linkmode=external -extldflags=-static" -tags=netgo,osusergo'
+  go_tests
+}
+
+linux_clang() { # clang as cgo's compiler
+  packages clang >"$build/why" || return 77
+  export CGO_ENABLED=1 CC=clang CXX=clang++
+  $go test -short -count=1 -timeout 600s -v .
+}
+
+linux_buildmodes() { # a Go program that C and C++ link, as an archive and as a shared library
+  local folder=$build/buildmodes use=testdata/cexport/use/main.c
+  mkdir -p "$folder"
+  $go build -buildmode=c-archive -o "$folder/cexport.a" ./testdata/cexport &&
+    $go build -buildmode=c-shared -o "$folder/cexport.so" ./testdata/cexport || return
+  local strict="-Wall -Wextra -Werror -I$folder" name
+  # shellcheck disable=SC2086 # words, each an argument
+  gcc -std=c11 $strict $use "$folder/cexport.a" -lstdc++ -ldl -pthread -o "$folder/c-archive" &&
+    g++ -std=c++17 $strict -x c++ $use -x none "$folder/cexport.a" -ldl -pthread -o "$folder/c++-archive" &&
+    gcc -std=c11 $strict $use "$folder/cexport.so" -Wl,-rpath,"$folder" -o "$folder/c-shared" &&
+    g++ -std=c++17 $strict -x c++ $use -x none "$folder/cexport.so" -Wl,-rpath,"$folder" -o "$folder/c++-shared" || return
+  for name in c-archive c++-archive c-shared c++-shared; do
+    if "$folder/$name"; then echo "--- PASS: $name"; else echo "--- FAIL: $name"; return 1; fi
+  done
+}
+
+darwin() { # darwin GOARCH ZIG_ARCHITECTURE: all programs and tests link; test/darwin has what the compiler's own files lack
+  tools || return
+  zig_compilers "$2-macos"
+  export GOOS=darwin GOARCH=$1 CGO_ENABLED=1
+  export CGO_LDFLAGS="-L$PWD/test/darwin -F$PWD/test/darwin"
+  local folder=$build/darwin-$1
+  mkdir -p "$folder"
+  # Without debug information, whose tools are Apple's.
+  $go build -ldflags='-s -w' -o "$folder/" ./cmd/judemap && echo "--- LINKED: cmd/judemap" || return
+  for package in . ./cmd/judemap; do
+    $go test -c -ldflags='-s -w' -o "$folder/test" "$package" && echo "--- LINKED: tests of $package" || return
+  done
+}
+
+darwin_arm64() { darwin arm64 aarch64; }
+darwin_amd64() { darwin amd64 x86_64; }
+
+freebsd() { # the core compiles, without a warning
+  tools || return
+  local target source
+  for target in x86_64-freebsd aarch64-freebsd; do
+    for source in csrc/*.cc; do
+      $zig c++ -target $target -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude -c "$source" -o "$build/freebsd.o" || return
+      echo "--- COMPILED: $source for $target"
+    done
+  done
+}
+
+# ---- Running them ----------------------------------------------------------------------------------------------------
+
+[ $# -gt 0 ] || set -- "${all[@]}"
+rows=() failed=0
+for platform; do
+  log=$build/${platform/\//-}.log
+  start=$SECONDS
+  echo "== $platform"
+  rm -f "$build/why"
+  ("${platform/\//_}") >"$log" 2>&1
+  status=$?
+  python3 test/tally.py "$platform" "$status" $((SECONDS - start)) "$log" "$build/why" || failed=1
+done | tee "$build/report"
+echo
+grep '^|' "$build/report"
+! grep -q '^FAILED' "$build/report"

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Counts what tests passed, failed and were skipped, in the output of `go test -v` and ctest. For test/platforms.sh.
+
+    tally.py PLATFORM STATUS SECONDS LOG WHY
+
+Prints the failed tests with what they printed, the skipped ones with their reasons, and a row for the table. STATUS is
+the exit status of what wrote LOG; 77 says that the platform can't be tested here, and the file WHY says why.
+"""
+
+import re
+import sys
+
+platform, status, seconds, log, why = sys.argv[1:]
+lines = open(log, encoding="utf-8", errors="replace").read().splitlines()
+
+if status == "77":
+    print(f"SKIP {platform}: {open(why, encoding='utf-8').read().strip()}")
+    print(f"| {platform:16} | not run: see above |")
+    sys.exit(0)
+
+passed, failed, skipped, made = 0, [], [], {}
+for at, line in enumerate(lines):
+    # Go: the tests at the top; a subtest counts as a part of its test. One that skips says why in the lines around.
+    if match := re.match(r"--- (PASS|FAIL|SKIP): (\S+)", line):
+        result, name = match.groups()
+        if result == "PASS":
+            passed += 1
+        elif result == "FAIL":
+            failed.append(name)
+        else:
+            near = [other.strip() for other in lines[max(0, at - 12):at][::-1] + lines[at + 1:at + 4]]
+            reason = next((other for other in near if "SKIP" in other and not other.startswith("---")), "")
+            skipped.append((name, re.sub(r"^\S+\.go:\d+: ", "", reason) or "it does not say why"))
+    # What can't run here.
+    elif match := re.match(r"--- (LINKED|COMPILED): ", line):
+        made[match.group(1).lower()] = made.get(match.group(1).lower(), 0) + 1
+    # ctest: a line for each.
+    elif match := re.match(r"\s*\d+/\d+ Test\s+#\d+: (\S+) \.+\s*(\*+)?(Passed|Failed|Skipped|Timeout|.*Exception|Not Run)", line):
+        name, _, result = match.groups()
+        if result == "Passed":
+            passed += 1
+        elif result == "Skipped":
+            skipped.append((name, "see the log"))
+        else:
+            failed.append(name)
+
+for name, reason in skipped:
+    print(f"skipped {name}: {reason}")
+if failed or status != "0":
+    print(f"FAILED {platform}: {', '.join(failed) or 'it did not build, or a test program crashed'}")
+    print("\n".join(lines[-60:]))
+counts = [f"{count:4} {what}" for what, count in made.items()] or [
+    f"{passed:4} passed", f"{len(failed):3} failed", f"{len(skipped):3} skipped"]
+print(f"| {platform:16} | {' | '.join(counts)} | {seconds:>4} s |")
+sys.exit(1 if failed or status != "0" else 0)
