@@ -76,7 +76,7 @@ var (
 	// which waits.
 	ErrBusy = errors.New("judemap: a commit is in progress")
 	// ErrClosed means that the Segment, Stream or Reader was closed by this program.
-	ErrClosed = errors.New("judemap: the segment is closed")
+	ErrClosed = errors.New("judemap: the segment or stream is closed")
 	// ErrCapacity means that a capacity is not possible, or that a tensor is larger than the capacity. The error has
 	// both numbers. It also means that a tensor is larger than [WithMaxBytes] lets a copy be, or that a stream has no
 	// place for one more reader.
