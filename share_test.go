@@ -52,7 +52,7 @@ func TestNames(t *testing.T) {
 		t.Error(err)
 	}
 
-	// A name that is removed can be given again; who has the segment open keeps it.
+	// A name that was removed can be used again. A process that has the segment open can go on using it.
 	gone, err := Create(uniqueName(), 100)
 	if err != nil {
 		t.Fatal(err)
@@ -94,12 +94,12 @@ func TestNames(t *testing.T) {
 		t.Errorf("capacity 0: %v", err)
 	}
 	if bits.UintSize < 64 {
-		return // what no machine has can't be said there
+		return // such a size does not fit in an int there
 	}
 	if _, err := Create(uniqueName(), math.MaxInt/2); err == nil || !strings.Contains(err.Error(), strconv.Itoa(math.MaxInt/2)) {
 		t.Errorf("a capacity that no machine has: %v", err)
 	}
-	// More than there is of shared memory: an error now, not a fault later.
+	// A segment larger than the shared memory is an error at once, not a fault later.
 	var shm syscall.Statfs_t
 	if err := syscall.Statfs("/dev/shm", &shm); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What is no segment is told from one, and from one of the Node addon.
+// Open refuses files that are no segments, and accepts those of the Node addon.
 func TestOpenChecks(t *testing.T) {
 	probe := named(t, 1) // skips where there is no sharing
 	_ = probe
@@ -219,7 +219,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// A sealed segment can't be shortened by anybody who has its descriptor; and it is one segment for all of them.
+// Nobody with a descriptor of a sealed segment can shorten it. All who open it have the same segment.
 func TestSealed(t *testing.T) {
 	s := newSegment(t, 1<<20, WithSealed())
 	if s.Name() != "" {
@@ -304,7 +304,7 @@ func TestSharedNoAllocations(t *testing.T) {
 	}
 }
 
-// OpenOrCreate gives a producer its segment whether it is there or not, and says so where that one is too small.
+// OpenOrCreate returns a segment whether it exists or not, and an error if it exists and is too small.
 func TestOpenOrCreate(t *testing.T) {
 	named(t, 1) // skips where there is no sharing
 	name := uniqueName()
@@ -462,8 +462,8 @@ func init() {
 	}
 }
 
-// What another process can do with a segment that it is handed, as the same user and as another: read, where it was
-// handed that, and nothing else where the mode or the seals forbid it.
+// What another process, of the same user or of another, can do with a segment that it was handed. It can read it, if
+// the descriptor is for reading, and it can do nothing that the mode or the seals forbid.
 func TestHandedOver(t *testing.T) {
 	named(t, 1) // skips where there is no sharing
 	sealed := func(opts ...Option) func(t *testing.T) *Segment {
@@ -530,7 +530,7 @@ func TestHandedOver(t *testing.T) {
 			if got := strings.Join(works, ", "); got != test.works {
 				t.Errorf("what works: %s; want %s\n%s", got, test.works, p.output.String())
 			}
-			// Who made it goes on.
+			// The process that made it can go on.
 			if err := s.Fill(nil, Uint8, 7); err != nil {
 				t.Errorf("the creator: %v", err)
 			}
@@ -546,7 +546,7 @@ func TestHandedOver(t *testing.T) {
 	}
 }
 
-// What can't be opened for writing says what to do instead.
+// If a segment can't be opened for writing, the error says what to do instead.
 func TestOpenedForReading(t *testing.T) {
 	sealed, err := New(64, WithSealedWrites())
 	if err != nil {
@@ -570,8 +570,8 @@ func TestOpenedForReading(t *testing.T) {
 	}
 }
 
-// A reader of another user that locks the byte of the writer's lock: a death is seen nevertheless. The owner can't write
-// for as long; WithMode says so.
+// A reader of another user locks the byte of the writer's lock. A death is noticed all the same. The owner can't write
+// while the lock is held, as WithMode says.
 func TestLockedByReader(t *testing.T) {
 	s := named(t, 64, WithMode(0o644))
 	writer := start(t, peer(t, "idle", s.Name()))
@@ -723,8 +723,8 @@ func init() {
 	}
 }
 
-// A Go writer of a segment that others may write to without a lock, killed between two commits: readers hear of it,
-// until one of the others commits.
+// A Go writer is killed between two commits, in a segment to which others may write without a lock. Readers get
+// ErrWriterDied, until one of the others commits.
 func TestForeignWriterDies(t *testing.T) {
 	s := named(t, 64, WithForeignWriters())
 	inBothWays(t, func(t *testing.T) {
@@ -747,7 +747,7 @@ func TestForeignWriterDies(t *testing.T) {
 		if got := reader.Writer(); got != WriterDied {
 			t.Errorf("the writer: %v", got)
 		}
-		// One that takes no lock, and knows nothing of the block, commits.
+		// A writer commits that takes no lock and does not know the block.
 		store := func(word int, value uint64) {
 			atomic.StoreUint64((*uint64)(unsafe.Pointer(&memory(s)[word])), value)
 		}
