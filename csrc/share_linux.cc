@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Sharing on Linux: files in /dev/shm, where shm_open has them too, or memfds.
+// Sharing on Linux, with files in /dev/shm, where shm_open has them too, or with memfds.
 
 #ifdef __linux__
 
@@ -23,7 +23,8 @@
 #include "share.h"
 #include "wait.h"
 
-// Since Linux 3.15, 4.17 and 5.1; without _GNU_SOURCE the C library hides some, and older headers lack others.
+// These are in Linux since 3.15, 4.17 and 5.1. The C library hides some of them without _GNU_SOURCE, and older headers
+// do not have the others.
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
@@ -39,19 +40,19 @@ namespace {
 constexpr char kFolder[] = "/dev/shm";
 constexpr char kOwnFiles[] = "/proc/self/fd";
 
-// "/dev/shm/NAME". Names are checked by the caller: kMostNameBytes at most, no slash.
+// The path "/dev/shm/NAME". The caller has checked the name: kMostNameBytes at most, no slash.
 struct Path {
   char text[sizeof kFolder + 1 + kMostNameBytes + 1];
   explicit Path(const char* name) noexcept { std::snprintf(text, sizeof text, "%s/%s", kFolder, name); }
 };
 
-// "/proc/self/fd/N", by which a descriptor's file can be opened anew and linked.
+// The path "/proc/self/fd/N", with which the file of a descriptor can be opened again and linked.
 struct Link {
   char text[sizeof kOwnFiles + 16];
   explicit Link(int descriptor) noexcept { std::snprintf(text, sizeof text, "%s/%d", kOwnFiles, descriptor); }
 };
 
-// The error of a call that went through a Link: the file is there, so what is missing is /proc.
+// The error of a call with a Link. The file exists, so if something is missing it is /proc.
 int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }
 
 int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }
@@ -88,7 +89,7 @@ int fail(int descriptor) noexcept {
 int make(std::uint64_t size, unsigned mode, int* descriptor) noexcept {
   const int file = ::open(kFolder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (file < 0) return errno;
-  // fchmod, because the mode that open is given loses the bits of the umask.
+  // fchmod is needed because open clears the bits of the umask in its mode.
   if (fchmod(file, mode) != 0 || ftruncate(file, static_cast<off_t>(size)) != 0) return fail(file);
   *descriptor = file;
   return 0;
@@ -101,7 +102,7 @@ int publish(int descriptor, const char* name) noexcept {
 int make_nameless(std::uint64_t size, int* descriptor) noexcept {
   const int file = memfd_create("judemap", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return errno;
-  // A memfd has mode 0777: whoever holds a descriptor for reading could open it anew for writing.
+  // A memfd has mode 0777, with which a process that has a descriptor for reading could open it again for writing.
   if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size)) != 0) return fail(file);
   *descriptor = file;
   return 0;
@@ -113,7 +114,7 @@ int seal(int descriptor, bool writes) noexcept {
 }
 
 int open(const char* name, bool writable, int* descriptor) noexcept {
-  // O_NONBLOCK: a FIFO of that name must not hold the caller up.
+  // O_NONBLOCK, so that a FIFO with that name does not block the caller.
   *descriptor = ::open(Path(name).text, access_mode(writable) | O_NOFOLLOW | O_NONBLOCK);
   return *descriptor < 0 ? errno : 0;
 }
@@ -132,7 +133,7 @@ int duplicate(int descriptor, bool writable, int* out) noexcept {
 int reopen(int descriptor, bool writable, int* out) noexcept {
   *out = ::open(Link(descriptor).text, access_mode(writable) | O_NONBLOCK);
   if (*out >= 0) return 0;
-  if (errno == EACCES) return duplicate(descriptor, writable, out);  // it was handed over on purpose
+  if (errno == EACCES) return duplicate(descriptor, writable, out);  // this process was meant to use it
   return link_error();
 }
 
@@ -141,13 +142,13 @@ int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
   if (fstat(descriptor, &status) != 0) return errno;
   *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
   *reserved =
-      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; here it is 512
+      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; Linux has 512 bytes
   return 0;
 }
 
 int reserve(int descriptor, std::uint64_t bytes) noexcept {
-  // The kernel would first take all that is left, and then give it back. A memfd's file system has no bound: there it
-  // would take all that the machine has, and other processes with it.
+  // The kernel would first allocate all that is left, and then free it again. The file system of a memfd has no limit
+  // of its own: there it would take all memory of the machine, and other processes would suffer.
   struct statvfs space;
   struct stat status;
   if (fstatvfs(descriptor, &space) == 0 && fstat(descriptor, &status) == 0) {
@@ -156,8 +157,8 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept {
     const std::uint64_t room = bounded ? std::uint64_t{space.f_bavail} * space.f_frsize : memory::physical();
     if (bytes > has && bytes - has > room && (bounded || room != 0)) return ENOSPC;
   }
-  // In pieces, each without interruption: kernels give up all that the call has reserved when a signal comes, and under
-  // a profiler's timer a large reservation would never end.
+  // Reserve the memory in pieces. When a signal comes, the kernel gives up all that the call has reserved, so under a
+  // profiler's timer one large reservation would never end.
   constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
   for (std::uint64_t done = 0; done < bytes; done += kPiece) {
     int error;
@@ -201,7 +202,7 @@ void Locks::give(unsigned byte) noexcept {
 }
 
 int locked(int descriptor, unsigned byte, bool* locked) noexcept {
-  // Asks for a lock for reading: only one for writing stands in its way.
+  // Ask for a read lock: only another process's write lock conflicts with it.
   struct flock lock = lock_of(F_RDLCK, byte);
   if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
   *locked = lock.l_type != F_UNLCK;
@@ -210,7 +211,7 @@ int locked(int descriptor, unsigned byte, bool* locked) noexcept {
 
 namespace {
 
-// What Names needs: the folder, and which files this process has open.
+// What Names needs: the folder, and the files that this process has open.
 struct Folder {
   DIR* entries = nullptr;
   struct Own {
@@ -250,9 +251,9 @@ struct Folder {
       struct stat now;
       if (file.number != status.st_ino || file.device != status.st_dev) continue;
       is_own = true;
-      // Another thread may have closed it since, and opened another.
+      // Another thread may have closed the descriptor since, and it may now be another file's.
       if (fstat(file.descriptor, &now) != 0 || now.st_ino != status.st_ino || now.st_dev != status.st_dev) continue;
-      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // else it is open for writing only
+      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // otherwise it is open for writing only
     }
     if (is_own) return false;
     const int file = openat(folder, name, access_mode(false) | O_NOFOLLOW | O_NONBLOCK);

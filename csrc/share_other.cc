@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Where segments can't be shared between processes yet: every call says so.
+// For systems where segments can't be shared between processes yet. Every call returns that error.
 
 #if !defined(__linux__) && !defined(_WIN32)
 
