@@ -116,20 +116,31 @@ under the same name, and readers stay.`,
 }
 
 // readArray returns what is in a file, if neither the file nor the picture in it has more than maxBytes.
-func readArray(path string, maxBytes int64) (array, error) {
+func readArray(path string, maxBytes int64) (a array, err error) {
 	format, err := formatOf(path)
 	if err != nil {
-		return array{}, err
+		return a, err
 	}
-	file, err := readFile(path, maxBytes)
+	file, err := os.Open(path)
 	if err != nil {
-		return array{}, err
+		return a, err
 	}
-	var a array
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return a, err
+	}
+	if info.Size() > maxBytes {
+		return a, fmt.Errorf("%s has %d bytes, and --max-bytes allows %d", path, info.Size(), maxBytes)
+	}
 	if format == formatNPY {
-		a, err = readNPY(file) // refuses what claims another size than the file has
+		length := info.Size()
+		if !info.Mode().IsRegular() { // a pipe has no size that could be known before
+			length = -1
+		}
+		a, err = readNPY(file, length, maxBytes)
 	} else {
-		a, err = readPNG(file, maxBytes)
+		a, err = readPNG(file, info.Size(), maxBytes)
 	}
 	if err != nil {
 		return array{}, fmt.Errorf("%s: %w", path, err)
@@ -137,37 +148,29 @@ func readArray(path string, maxBytes int64) (array, error) {
 	return a, nil
 }
 
-// readFile returns a file's bytes, if there are no more than maxBytes.
-func readFile(path string, maxBytes int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxBytes {
-		return nil, fmt.Errorf("%s has %d bytes, and --max-bytes allows %d", path, info.Size(), maxBytes)
-	}
+// readAll returns the bytes of a file, of about the size, if there are no more than maxBytes.
+func readAll(file io.Reader, size, maxBytes int64) ([]byte, error) {
 	var all bytes.Buffer
-	all.Grow(int(info.Size()) + bytes.MinRead)
-	// A pipe has no size that could be known before.
+	all.Grow(int(size) + bytes.MinRead)
 	read, err := all.ReadFrom(&io.LimitedReader{R: file, N: maxBytes})
 	if err != nil {
 		return nil, err
 	}
 	if read == maxBytes {
 		if n, _ := file.Read(make([]byte, 1)); n > 0 {
-			return nil, fmt.Errorf("%s has more bytes than the %d that --max-bytes allows", path, maxBytes)
+			return nil, fmt.Errorf("it has more bytes than the %d that --max-bytes allows", maxBytes)
 		}
 	}
 	return all.Bytes(), nil
 }
 
-// readPNG returns the picture of a PNG file, if it has no more than maxBytes once decoded.
-func readPNG(file []byte, maxBytes int64) (array, error) {
+// readPNG returns the picture of a PNG file of about that size, if neither it nor the picture, once decoded, has more than
+// maxBytes.
+func readPNG(in io.Reader, size, maxBytes int64) (array, error) {
+	file, err := readAll(in, size, maxBytes)
+	if err != nil {
+		return array{}, err
+	}
 	config, err := png.DecodeConfig(bytes.NewReader(file))
 	if err != nil {
 		return array{}, err
