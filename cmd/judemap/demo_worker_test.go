@@ -62,7 +62,8 @@ func TestConsumerChecks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := consumer{carrier: from, reader: reader, film: film, send: func(report) error { return nil }}
+			var got counts // also of reports that were sent
+			c := consumer{carrier: from, reader: reader, film: film, send: func(r report) error { got.add(r.Counts); return nil }}
 			c.reset()
 			if err := from.update(t.Context(), test.fill); err != nil {
 				t.Fatal(err)
@@ -86,7 +87,7 @@ func TestConsumerChecks(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-changed
-			got := c.pending.Counts
+			got.add(c.pending.Counts)
 			if got.Passes < 1 || test.during != nil && got.Passes < 2 || got.Work == 0 {
 				t.Errorf("%d passes in %v", got.Passes, got.Work)
 			}
@@ -125,7 +126,9 @@ func TestConsumerCountsMissed(t *testing.T) {
 		{honest, counts{Frames: 2, Checked: 2, Missed: 2}},
 		{forgetful{honest}, counts{Frames: 2, Checked: 2, Wrong: 1}},
 	} {
-		c := consumer{carrier: from, reader: test.reader, film: film, send: func(report) error { return nil }, missed: test.reader.Missed()}
+		var got counts
+		c := consumer{carrier: from, reader: test.reader, film: film, missed: test.reader.Missed(),
+			send: func(r report) error { got.add(r.Counts); return nil }}
 		c.reset()
 		for _, commits := range []int{1, 3} {
 			for range commits {
@@ -144,7 +147,7 @@ func TestConsumerCountsMissed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got := c.pending.Counts
+		got.add(c.pending.Counts)
 		got.Passes, got.Work = 0, 0
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%T: %s", test.reader, diff)
