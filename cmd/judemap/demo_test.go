@@ -189,7 +189,7 @@ func TestDemoSave(t *testing.T) {
 		t.Errorf("the picture has %v pixels", size)
 	}
 	// It is a frame of the film, but for the timecode.
-	film, err := makeFilm()
+	film, err := Film()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 // A frame that is put together of two is found out, wherever the seam is.
 func TestIntact(t *testing.T) {
-	frames, err := makeFilm()
+	frames, err := Film()
 	if err != nil {
 		t.Fatal(err)
 	}
