@@ -94,7 +94,7 @@ bits32() { # everything is vetted for a 32-bit machine, and the package's and th
     head -3 "$program.log"
     return 0
   fi
-  GOARCH=386 CGO_ENABLED=1 CC=$cc CXX=$cxx $go test -p 1 -count=1 -timeout 300s . ./cmd/judemap
+  GOARCH=386 CGO_ENABLED=1 CC=$cc CXX=$cxx $go test -p 1 -count=1 -timeout 300s . ./cmd/judemap ./internal/...
 }
 
 step gofmt nothing_from gofmt -l .

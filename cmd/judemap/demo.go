@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/demo"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 type demoFlags struct {
-	Options
+	demo.Options
 	fps  float64
 	save string
 }
@@ -134,7 +135,7 @@ func runDemo(ctx context.Context, out io.Writer, flags *demoFlags) error {
 	defer signal.Stop(broken)
 
 	display := newDisplay(out, cancel)
-	result, err := Run(ctx, demoScreen{display}, flags.Options)
+	result, err := demo.Run(ctx, demoScreen{display}, flags.Options)
 	if result == nil {
 		return err
 	}
@@ -153,14 +154,14 @@ func (s demoScreen) Terminal() bool                    { return s.display.termin
 func (s demoScreen) Err() error                        { return s.display.err }
 
 // showFrame shows the last frame that a consumer saw, and saves it to the file of that name, if there is one.
-func showFrame(display *display, result *Result, save string) error {
+func showFrame(display *display, result *demo.Result, save string) error {
 	if result.Frame == nil {
 		if save != "" {
 			return errors.New("no consumer saw a frame: there is nothing to save")
 		}
 		return nil
 	}
-	picture, err := pictureOf(array{FrameShape, judemap.Float32, result.Frame})
+	picture, err := pictureOf(array{demo.FrameShape, judemap.Float32, result.Frame})
 	if err != nil {
 		return err
 	}
@@ -182,21 +183,21 @@ func showFrame(display *display, result *Result, save string) error {
 
 func newProducerCommand() *cobra.Command {
 	var fps float64
-	cmd := newDemoPart(ProducerCommand, "The demo's producer", func(name string) error { return Produce(name, fps) })
+	cmd := newDemoPart(demo.ProducerCommand, "The demo's producer", func(name string) error { return demo.Produce(name, fps) })
 	cmd.Flags().Float64Var(&fps, "fps", 0, "frames a second; 0: as many as it can")
 	return cmd
 }
 
 func newConsumerCommand() *cobra.Command {
 	var work time.Duration
-	cmd := newDemoPart(ConsumerCommand, "A consumer of the demo", func(name string) error { return Consume(name, work) })
+	cmd := newDemoPart(demo.ConsumerCommand, "A consumer of the demo", func(name string) error { return demo.Consume(name, work) })
 	cmd.Flags().DurationVar(&work, "work", 0, "how long it works on each frame")
 	return cmd
 }
 
 func newKeeperCommand() *cobra.Command {
-	return newDemoPart(KeeperCommand, "Takes the demo's name away when the demo is gone", func(name string) error {
-		Keep(name)
+	return newDemoPart(demo.KeeperCommand, "Takes the demo's name away when the demo is gone", func(name string) error {
+		demo.Keep(name)
 		return nil
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -12,11 +12,7 @@ import (
 
 // A consumer finds out what is wrong with a frame, also if that comes to be while it works on it.
 func TestConsumerChecks(t *testing.T) {
-	frames, err := Film()
-	if err != nil {
-		t.Fatal(err)
-	}
-	film := bytesOf(frames)
+	film := filmBytes(t)
 	options := Options{Consumers: 1, EveryFrame: true}
 	put := func(frame []byte, number uint64) {
 		copy(frame, filmFrame(film, number))
@@ -101,11 +97,7 @@ func TestConsumerChecks(t *testing.T) {
 
 // A reader that loses frames without counting them is found out.
 func TestConsumerCountsMissed(t *testing.T) {
-	frames, err := Film()
-	if err != nil {
-		t.Fatal(err)
-	}
-	film := bytesOf(frames)
+	film := filmBytes(t)
 	s, err := newStream(&Options{Consumers: 1}, "")
 	if errors.Is(err, judemap.ErrUnsupported) {
 		t.Skipf("SKIP: %v", err)

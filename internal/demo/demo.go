@@ -1,4 +1,7 @@
-package main
+// Package demo is a camera over a photograph: a producer that commits frames to a stream, or a segment, and consumers that
+// compute on each and check that it is right. Producer and consumers are processes of the program that runs the demo, or
+// goroutines.
+package demo
 
 import (
 	"context"
