@@ -179,6 +179,21 @@ mutant "get takes frames of any shape" cmd/judemap/get.go \
   '} else if t.DType() != g.format.dtype || !slices.Equal(t.Shape(), g.format.shape) {' \
   '} else if t.DType() != g.format.dtype {' TestGetOtherFrames ./cmd/judemap
 
+# The demo.
+mutant "demo: a frame may be of another version" internal/demo/worker.go \
+  'right = right && code.number == layout.Commits(frame.Version())' '' TestConsumerChecks ./internal/demo
+mutant "demo: a frame is looked at once" internal/demo/worker.go \
+  'for n.Passes++; right && now()-at < c.work && ctx.Err() == nil; n.Passes++ {' 'for n.Passes++; false; n.Passes++ {' \
+  TestConsumerChecks ./internal/demo
+mutant "demo: slots that were taken away are held" internal/demo/worker.go \
+  'case !valid || !right:' 'case !right:' TestConsumerChecks ./internal/demo
+mutant "demo: frames may be neither delivered nor missed" internal/demo/report.go \
+  'if d.carrier.holds() && !d.options.Chaos {' 'if false {' TestDemoReport ./internal/demo
+mutant "demo: its keeper does nothing" internal/demo/keeper.go \
+  '_ = judemap.Remove(name)             //' '//' TestDemoInterrupted ./cmd/judemap
+mutant "demo: what others left stays" internal/demo/keeper.go \
+  '_ = judemap.Remove(name) // not permitted' '// not permitted' TestDemoSweeps ./cmd/judemap
+
 # NumPy's files.
 mutant "npy: a header of any length" internal/npy/header.go 'if length > maxText {' 'if false {' TestReadClaims ./internal/npy
 mutant "npy: elements that the file has not" internal/npy/npy.go \

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -37,6 +38,15 @@ func TestConsumerChecks(t *testing.T) {
 			frame.Release()
 			for range 2 * s.Slots() {
 				if err := s.Fill(context.Background(), FrameShape, judemap.Float32, 1); err != nil {
+					t.Error(err)
+				}
+			}
+		}, counts{Frames: 1, Wrong: 1}},
+		{"is given back, and others are the same", func(number uint64, frame []byte) { put(frame, number) }, func(s *judemap.Stream, frame *judemap.Tensor) {
+			same := bytes.Clone(frame.Data())
+			frame.Release()
+			for range 2 * s.Slots() {
+				if err := s.Write(context.Background(), FrameShape, judemap.Float32, same); err != nil {
 					t.Error(err)
 				}
 			}
