@@ -11,6 +11,24 @@ import (
 	"github.com/judemap/judemap"
 )
 
+// betweenPasses is asked whether it has ended after each pass over a frame: it calls during after the first, and has ended
+// after the third.
+type betweenPasses struct {
+	context.Context
+	during func()
+	passes int
+}
+
+func (c *betweenPasses) Err() error {
+	switch c.passes++; c.passes {
+	case 1:
+		c.during()
+	case 3:
+		return context.Canceled
+	}
+	return nil
+}
+
 // A consumer finds out what is wrong with a frame, also if that comes to be while it works on it.
 func TestConsumerChecks(t *testing.T) {
 	film := filmBytes(t)
@@ -68,8 +86,7 @@ func TestConsumerChecks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var got counts // also of reports that were sent
-			c := consumer{carrier: from, reader: reader, film: film, send: func(r report) error { got.add(r.Counts); return nil }}
+			c := consumer{carrier: from, reader: reader, film: film, send: func(report) error { return nil }}
 			c.reset()
 			if err := from.update(t.Context(), test.fill); err != nil {
 				t.Fatal(err)
@@ -78,22 +95,15 @@ func TestConsumerChecks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			changed := make(chan struct{})
+			ctx := &betweenPasses{Context: t.Context(), during: func() {}}
 			if test.during != nil {
-				c.work = 500 * time.Millisecond
-				go func() {
-					defer close(changed)
-					time.Sleep(100 * time.Millisecond) // a pass takes less, also in an emulator
-					test.during(s, &frame)
-				}()
-			} else {
-				close(changed)
+				c.work = time.Hour
+				ctx.during = func() { test.during(s, &frame) }
 			}
-			if err := c.take(t.Context(), &frame, now()); err != nil {
+			if err := c.take(ctx, &frame, now()); err != nil {
 				t.Fatal(err)
 			}
-			<-changed
-			got.add(c.pending.Counts)
+			got := c.pending.Counts
 			if got.Passes < 1 || test.during != nil && got.Passes < 2 || got.Work == 0 {
 				t.Errorf("%d passes in %v", got.Passes, got.Work)
 			}
@@ -128,9 +138,7 @@ func TestConsumerCountsMissed(t *testing.T) {
 		{honest, counts{Frames: 2, Checked: 2, Missed: 2}},
 		{forgetful{honest}, counts{Frames: 2, Checked: 2, Wrong: 1}},
 	} {
-		var got counts
-		c := consumer{carrier: from, reader: test.reader, film: film, missed: test.reader.Missed(),
-			send: func(r report) error { got.add(r.Counts); return nil }}
+		c := consumer{carrier: from, reader: test.reader, film: film, send: func(report) error { return nil }, missed: test.reader.Missed()}
 		c.reset()
 		for _, commits := range []int{1, 3} {
 			for range commits {
@@ -149,7 +157,7 @@ func TestConsumerCountsMissed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got.add(c.pending.Counts)
+		got := c.pending.Counts
 		got.Passes, got.Work = 0, 0
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%T: %s", test.reader, diff)
