@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/demo"
 )
 
 // numbers returns the first number of each column in a row of the demo's table.
@@ -185,20 +187,19 @@ func TestDemoSave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := picture.Bounds().Size(); size.X != frameSide || size.Y != frameSide {
+	if size := picture.Bounds().Size(); size.Y != demo.FrameShape[1] || size.X != demo.FrameShape[2] {
 		t.Errorf("the picture has %v pixels", size)
 	}
-	// It is a frame of the film, but for the timecode.
-	film, err := makeFilm()
+	// It is a frame of the film, but for the timecode, which is in the first row.
+	film, err := demo.Film()
 	if err != nil {
 		t.Fatal(err)
 	}
 	saved := arrayOfPicture(picture).data
-	for i := range frameCount {
-		frame := film[i*frameBytes/4 : (i+1)*frameBytes/4]
+	for frame := range slices.Chunk(film, len(saved)) {
 		same := true
-		for p := timecodeBytes / 4; p < len(frame) && same; p++ {
-			same = saved[p] == toByte(float64(frame[p]))
+		for i := 3 * demo.FrameShape[2]; i < len(frame) && same; i++ {
+			same = saved[i] == toByte(float64(frame[i]))
 		}
 		if same {
 			return
@@ -206,6 +207,9 @@ func TestDemoSave(t *testing.T) {
 	}
 	t.Error("the picture is no frame of the film")
 }
+
+// demoName returns the name under which the demo with that process number has its frames.
+func demoName(pid int) string { return fmt.Sprintf("judemap-demo-%d", pid) }
 
 // startDemo starts a demo that would run for long, and returns it with the name of its stream once consumers take frames.
 // wait waits for its end and returns what else it printed.

@@ -176,7 +176,7 @@ func (i *inspection) printStream(out io.Writer) {
 	for _, s := range i.Slots {
 		tensor := s.DType + " " + fmt.Sprint(s.Shape)
 		switch {
-		case inCommit(s.Version):
+		case layout.InCommit(s.Version):
 			tensor = "being written, or its writer died"
 		case s.Version == 0:
 			tensor = "none"
@@ -223,7 +223,7 @@ func explain(header []byte) []field {
 	switch {
 	case sequence == 0:
 		state = "nothing was ever written"
-	case inCommit(sequence):
+	case layout.InCommit(sequence):
 		state = "a commit is in progress, or its writer died in it"
 	}
 	ndim, dtype := u32(layout.NDim), judemap.DType(u32(layout.DType))
@@ -241,7 +241,7 @@ func explain(header []byte) []field {
 	}
 	flags := u32(layout.Flags)
 	return []field{
-		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", commitsOf(sequence), state)},
+		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", layout.Commits(sequence), state)},
 		{layout.NDim, "ndim", fmt.Sprint(ndim), fmt.Sprintf("dimensions, of at most %d", judemap.MaxDims)},
 		{layout.DType, "dtype", fmt.Sprint(uint32(dtype)), kind},
 		{layout.Shape, "shape", fmt.Sprint(shapeIn(header)), elements},

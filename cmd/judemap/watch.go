@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/layout"
+	"github.com/judemap/judemap/internal/units"
 	"github.com/spf13/cobra"
 )
 
@@ -91,7 +93,7 @@ func (w *watcher) run(ctx context.Context) {
 
 func (w *watcher) show(ctx context.Context) {
 	since := (now() - w.shown).Seconds()
-	commits := float64(commitsOf(w.version) - commitsOf(w.shownVersion))
+	commits := float64(layout.Commits(w.version) - layout.Commits(w.shownVersion))
 	w.shown, w.shownVersion = now(), w.version
 
 	l := lookAt(w.source)
@@ -112,7 +114,7 @@ func (w *watcher) show(ctx context.Context) {
 	text := []string{
 		fmt.Sprintf("%s: version %d, %s", nameText(w.source.Name()), w.version, what),
 		fmt.Sprintf("%.0f commits/s, %s; last commit %s; writer %v", commits/since,
-			bandwidth(commits/since*float64(w.bytes)), age, w.source.Writer()),
+			units.Bandwidth(commits/since*float64(w.bytes)), age, w.source.Writer()),
 	}
 	if stream, ok := w.source.(*judemap.Stream); ok {
 		text = append(text, streamText(stream))
@@ -137,17 +139,6 @@ func streamText(s *judemap.Stream) string {
 	}
 	return fmt.Sprintf("stream, policy %s; readers %d, dead %d; slots held %d of %d", policyOf(s), len(readers), dead, held,
 		s.Slots())
-}
-
-// bandwidth returns bytes a second as text.
-func bandwidth(bytes float64) string {
-	switch {
-	case bytes >= 1e9:
-		return fmt.Sprintf("%.2f GB/s", bytes/1e9)
-	case bytes >= 1e6:
-		return fmt.Sprintf("%.1f MB/s", bytes/1e6)
-	}
-	return fmt.Sprintf("%.1f kB/s", bytes/1e3)
 }
 
 // takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no

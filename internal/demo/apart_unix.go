@@ -1,9 +1,8 @@
 //go:build unix
 
-package main
+package demo
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -20,6 +19,3 @@ func pass(cmd *exec.Cmd, film *os.File) error {
 
 // passed returns that file.
 func passed() *os.File { return os.NewFile(3, "film") }
-
-// isClosedPipe says whether a write failed because nobody reads any more.
-func isClosedPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

@@ -1,18 +1,29 @@
-package main
+package demo
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
 )
 
-// A frame that is put together of two is found out, wherever the seam is.
-func TestIntact(t *testing.T) {
-	frames, err := makeFilm()
+// filmBytes returns the film as a segment has it.
+func filmBytes(t *testing.T) []byte {
+	t.Helper()
+	frames, err := Film()
 	if err != nil {
 		t.Fatal(err)
 	}
-	film := bytesOf(frames)
+	film, err := binary.Append(nil, binary.LittleEndian, frames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return film
+}
+
+// A frame that is put together of two is found out, wherever the seam is.
+func TestIntact(t *testing.T) {
+	film := filmBytes(t)
 	make := func(number uint64, at time.Duration) []byte {
 		frame := bytes.Clone(filmFrame(film, number))
 		timecode{number, at}.burn(frame)

@@ -1,6 +1,7 @@
-package main
+package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -30,12 +31,8 @@ func (c *betweenPasses) Err() error {
 
 // A consumer finds out what is wrong with a frame, also if that comes to be while it works on it.
 func TestConsumerChecks(t *testing.T) {
-	frames, err := makeFilm()
-	if err != nil {
-		t.Fatal(err)
-	}
-	film := bytesOf(frames)
-	flags := demoFlags{consumers: 1, everyFrame: true}
+	film := filmBytes(t)
+	options := Options{Consumers: 1, EveryFrame: true}
 	put := func(frame []byte, number uint64) {
 		copy(frame, filmFrame(film, number))
 		timecode{number, now()}.burn(frame)
@@ -58,16 +55,25 @@ func TestConsumerChecks(t *testing.T) {
 		{"is given back", func(number uint64, frame []byte) { put(frame, number) }, func(s *judemap.Stream, frame *judemap.Tensor) {
 			frame.Release()
 			for range 2 * s.Slots() {
-				if err := s.Fill(context.Background(), frameShape, judemap.Float32, 1); err != nil {
+				if err := s.Fill(context.Background(), FrameShape, judemap.Float32, 1); err != nil {
+					t.Error(err)
+				}
+			}
+		}, counts{Frames: 1, Wrong: 1}},
+		{"is given back, and others are the same", func(number uint64, frame []byte) { put(frame, number) }, func(s *judemap.Stream, frame *judemap.Tensor) {
+			same := bytes.Clone(frame.Data())
+			frame.Release()
+			for range 2 * s.Slots() {
+				if err := s.Write(context.Background(), FrameShape, judemap.Float32, same); err != nil {
 					t.Error(err)
 				}
 			}
 		}, counts{Frames: 1, Wrong: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			flags := flags
-			flags.everyFrame = test.during == nil
-			s, err := newStream(&flags, "")
+			options := options
+			options.EveryFrame = test.during == nil
+			s, err := newStream(&options, "")
 			if errors.Is(err, judemap.ErrUnsupported) {
 				t.Skipf("SKIP: %v", err)
 			}
@@ -111,12 +117,8 @@ func TestConsumerChecks(t *testing.T) {
 
 // A reader that loses frames without counting them is found out.
 func TestConsumerCountsMissed(t *testing.T) {
-	frames, err := makeFilm()
-	if err != nil {
-		t.Fatal(err)
-	}
-	film := bytesOf(frames)
-	s, err := newStream(&demoFlags{consumers: 1}, "")
+	film := filmBytes(t)
+	s, err := newStream(&Options{Consumers: 1}, "")
 	if errors.Is(err, judemap.ErrUnsupported) {
 		t.Skipf("SKIP: %v", err)
 	}

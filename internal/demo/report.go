@@ -1,16 +1,13 @@
-package main
+package demo
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"image/png"
-	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/units"
 )
 
 // What the demo shows, while it runs and at its end.
@@ -27,7 +24,7 @@ func (p *phase) perSecond(n int) string {
 }
 
 func (p *phase) bandwidth() string {
-	return bandwidth(float64(p.commits) * frameBytes / p.length.Seconds())
+	return units.Bandwidth(float64(p.commits) * frameBytes / p.length.Seconds())
 }
 
 // line returns what the phase has come to, in one line.
@@ -46,22 +43,23 @@ func (d *demo) line(p *phase) string {
 
 // show shows how far the demo is: all of the table on a terminal, else the phase's line.
 func (d *demo) show(p *phase) {
-	if d.display.terminal {
-		d.display.draw(strings.Split(strings.TrimSuffix(d.table(), "\n"), "\n"), nil)
+	if d.screen.Terminal() {
+		d.screen.Draw(strings.Split(strings.TrimSuffix(d.table(), "\n"), "\n"))
 	} else {
-		d.display.print("%s\n", d.line(p))
+		d.screen.Printf("%s\n", d.line(p))
 	}
 }
 
-// report prints the table and the last frame, and saves it. It fails if a frame was not right.
-func (d *demo) report() error {
+// report prints the table and returns it with the last frame. It fails if a frame was not right.
+func (d *demo) report() (*Result, error) {
 	if len(d.phases) == 0 {
-		return nil // interrupted before it began
+		return nil, nil // interrupted before it began
 	}
-	if !d.display.terminal {
-		d.display.print("\n")
+	table := d.table()
+	if !d.screen.Terminal() {
+		d.screen.Printf("\n")
 	}
-	d.display.print("%s\n%s\n", d.table(), d.summary())
+	d.screen.Printf("%s\n%s\n", table, d.summary())
 	var faults []error
 	fault := func(n int, what string) {
 		if n != 0 {
@@ -71,16 +69,16 @@ func (d *demo) report() error {
 	for _, p := range d.phases {
 		fault(p.counts.Wrong, "frames that were wrong")
 		fault(p.counts.Backwards, "frames that were not newer than the one before")
-		if d.flags.everyFrame {
+		if d.options.EveryFrame {
 			fault(p.counts.Missed, "frames missed, of which every one counts")
 		}
-		if d.carrier.holds() && !d.flags.chaos { // a consumer that is killed takes along what it counted last
-			fault(int(p.commits)*d.flags.consumers-p.counts.Frames-p.counts.Missed, "frames neither delivered nor missed")
+		if d.carrier.holds() && !d.options.Chaos { // a consumer that is killed takes along what it counted last
+			fault(int(p.commits)*d.options.Consumers-p.counts.Frames-p.counts.Missed, "frames neither delivered nor missed")
 		}
 		for _, death := range p.deaths {
 			if death.settled {
-				fault(d.flags.consumers-len(death.noticed), "consumers that did not notice the death of a producer")
-				fault(d.flags.consumers-len(death.resumed), "consumers that had no frame of the next producer")
+				fault(d.options.Consumers-len(death.noticed), "consumers that did not notice the death of a producer")
+				fault(d.options.Consumers-len(death.resumed), "consumers that had no frame of the next producer")
 			}
 		}
 		for _, lost := range p.losses {
@@ -89,10 +87,7 @@ func (d *demo) report() error {
 			}
 		}
 	}
-	if err := d.showFrame(); err != nil {
-		return err
-	}
-	return errors.Join(append(faults, d.display.err)...)
+	return &Result{Table: table, Frame: d.frame}, errors.Join(faults...)
 }
 
 // summary says what came of the frames, in one line.
@@ -150,7 +145,7 @@ func (d *demo) table() string {
 	}
 	count("missed", func(c *counts) int { return c.Missed })
 	if d.carrier.holds() {
-		row("held", func(p *phase) string { return fmt.Sprintf("%d of %d slots", p.mostHeld, d.flags.slots()) })
+		row("held", func(p *phase) string { return fmt.Sprintf("%d of %d slots", p.mostHeld, d.options.slots()) })
 	}
 	count("wrong", func(c *counts) int { return c.Wrong })
 	count("went back", func(c *counts) int { return c.Backwards })
@@ -158,7 +153,7 @@ func (d *demo) table() string {
 		return fmt.Sprintf("p50 %v, p99 %v", rounded(p.latencies.quantile(0.5)), rounded(p.latencies.quantile(0.99)))
 	})
 	row("work per frame", func(p *phase) string { return p.counts.workPerFrame() })
-	if d.flags.chaos {
+	if d.options.Chaos {
 		row("producers killed", func(p *phase) string {
 			midCommit := 0
 			for _, death := range p.deaths {
@@ -177,7 +172,7 @@ func (d *demo) table() string {
 						all.add(t)
 						longest = max(longest, t)
 					}
-					if len(times(death)) == d.flags.consumers {
+					if len(times(death)) == d.options.Consumers {
 						complete++
 					}
 				}
@@ -187,7 +182,7 @@ func (d *demo) table() string {
 		row("noticed by all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.noticed }))
 		row("next frame to all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.resumed }))
 	}
-	if d.flags.chaos && d.carrier.holds() {
+	if d.options.Chaos && d.carrier.holds() {
 		row("consumers killed", func(p *phase) string {
 			holding := 0
 			for _, lost := range p.losses {
@@ -210,34 +205,6 @@ func (d *demo) table() string {
 	}
 	w.Flush()
 	return text.String()
-}
-
-// showFrame shows the last frame that a consumer saw, and saves it.
-func (d *demo) showFrame() error {
-	if d.frame == nil {
-		if d.flags.save != "" {
-			return errors.New("no consumer saw a frame: there is nothing to save")
-		}
-		return nil
-	}
-	picture, err := pictureOf(array{frameShape, judemap.Float32, d.frame})
-	if err != nil {
-		return err
-	}
-	if d.display.terminal {
-		columns, rows := d.display.size()
-		tableRows := strings.Count(d.table(), "\n")
-		lines := terminalPicture(picture, columns-1, min(28, max(12, rows-tableRows-4))) // both on one screen, if it is large
-		d.display.print("\nThe last frame that a consumer saw:\n%s\n", strings.Join(lines, "\n"))
-	}
-	if d.flags.save == "" {
-		return nil
-	}
-	if err := writeFile(context.Background(), d.flags.save, func(w io.Writer) error { return png.Encode(w, picture) }); err != nil {
-		return err
-	}
-	d.display.print("Saved the last frame that a consumer saw: %s\n", d.flags.save)
-	return nil
 }
 
 // rounded returns a duration with about three digits.

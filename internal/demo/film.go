@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -22,13 +22,15 @@ const (
 	frameBytes = frameSide * frameSide * 3 * 4
 )
 
-var frameShape = []int{1, frameSide, frameSide, 3} // of float32, from 0 to 1
+// FrameShape is the shape of a frame, of float32, from 0 to 1: height, width, and red, green and blue, in a batch of one.
+var FrameShape = []int{1, frameSide, frameSide, 3}
 
 //go:embed photo/astronaut.png
 var photo []byte
 
-// makeFilm returns the frames, one behind the other.
-func makeFilm() ([]float32, error) {
+// Film returns the frames of what the camera sees, one behind the other. In a frame that is committed the camera has put a
+// timecode in place of the first pixels.
+func Film() ([]float32, error) {
 	picture, err := png.Decode(bytes.NewReader(photo))
 	if err != nil {
 		return nil, fmt.Errorf("decoding the photograph: %w", err)

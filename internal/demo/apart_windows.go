@@ -1,7 +1,6 @@
-package main
+package demo
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"strconv"
@@ -37,9 +36,4 @@ func passed() *os.File {
 		return nil
 	}
 	return os.NewFile(uintptr(handle), "film")
-}
-
-// isClosedPipe says whether a write failed because nobody reads any more.
-func isClosedPipe(err error) bool {
-	return errors.Is(err, windows.ERROR_BROKEN_PIPE) || errors.Is(err, windows.ERROR_NO_DATA)
 }

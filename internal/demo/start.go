@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -17,6 +17,15 @@ import (
 )
 
 // How the demo starts its workers: as processes, or as goroutines.
+
+// The commands that the program must have which runs the demo: the demo starts it again with them. Each takes the name that
+// the frames have. The first also takes the flag --fps, and the second the flag --work; [Produce], [Consume] and [Keep] do
+// what they say.
+const (
+	ProducerCommand = "demo-producer"
+	ConsumerCommand = "demo-consumer"
+	KeeperCommand   = "demo-keeper"
+)
 
 type role string
 
@@ -80,11 +89,9 @@ func newProcesses(c carrier, film *judemap.Segment) (*processes, error) {
 func (p *processes) events() <-chan event { return p.channel }
 
 func (p *processes) start(t task) (*worker, error) {
-	args := []string{"demo-" + string(t.role), p.name}
-	if t.role == roleProducer {
-		args = append(args, "--fps", strconv.FormatFloat(t.fps, 'g', -1, 64))
-	} else {
-		args = append(args, "--work", t.work.String())
+	args := []string{ProducerCommand, p.name, "--fps", strconv.FormatFloat(t.fps, 'g', -1, 64)}
+	if t.role == roleConsumer {
+		args = []string{ConsumerCommand, p.name, "--work", t.work.String()}
 	}
 	cmd := exec.Command(p.program, args...)
 	if err := pass(cmd, p.film); err != nil {

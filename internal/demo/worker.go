@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bufio"
@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/judemap/judemap"
-	"github.com/spf13/cobra"
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // The demo's producer and consumers. Each is a process of its own, started by the demo with a hidden command, or a
@@ -75,7 +75,7 @@ func produce(ctx context.Context, c carrier, film []byte, fps float64, send func
 
 // consume takes frames until ctx ends, works on each for a time, and checks that it is right for all of that time.
 func consume(ctx context.Context, from carrier, film []byte, work time.Duration, send func(report) error) error {
-	begun := lastCommitted(from.Version())
+	begun := layout.LastCommitted(from.Version())
 	reader, err := from.reader()
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (c *consumer) take(ctx context.Context, frame *judemap.Tensor, at time.Dura
 	n := &c.pending.Counts
 	n.Frames++
 	code, right := isIntact(frame.Data(), c.film)
-	right = right && code.number == commitsOf(frame.Version())
+	right = right && code.number == layout.Commits(frame.Version())
 	for n.Passes++; right && now()-at < c.work && ctx.Err() == nil; n.Passes++ {
 		var again timecode
 		again, right = isIntact(frame.Data(), c.film)
@@ -137,7 +137,7 @@ func (c *consumer) take(ctx context.Context, frame *judemap.Tensor, at time.Dura
 	missed := c.reader.Missed() - c.missed
 	c.missed += missed
 	n.Missed += int(missed)
-	if c.last.number != 0 && commitsOf(frame.Version())-commitsOf(c.version) != missed+1 {
+	if c.last.number != 0 && layout.Commits(frame.Version())-layout.Commits(c.version) != missed+1 {
 		n.Wrong++ // frames went missing that the reader does not know of
 	}
 	switch {
@@ -190,7 +190,7 @@ func (c *consumer) mourn(ctx context.Context, at time.Duration) error {
 func (c *consumer) finish(ended context.Context) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	for last := lastCommitted(c.carrier.Version()); c.version < last; {
+	for last := layout.LastCommitted(c.carrier.Version()); c.version < last; {
 		frame, err := c.reader.Next(ctx)
 		if err != nil {
 			break // it joined after the last frame, or the producer died in a commit and no other came
@@ -221,38 +221,19 @@ func (c *consumer) reset() {
 	c.sent = now()
 }
 
-func newProducerCommand() *cobra.Command {
-	var fps float64
-	cmd := &cobra.Command{
-		Use:    "demo-producer NAME",
-		Short:  "The demo's producer",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return work(args[0], func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
-				return produce(ctx, c, film, fps, send)
-			})
-		}),
-	}
-	cmd.Flags().Float64Var(&fps, "fps", 0, "frames a second; 0: as many as it can")
-	return cmd
+// Produce is the producer's part of the demo whose frames are under that name, in a process that the demo started: so many
+// frames a second, or as many as it can if fps is 0.
+func Produce(name string, fps float64) error {
+	return work(name, func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
+		return produce(ctx, c, film, fps, send)
+	})
 }
 
-func newConsumerCommand() *cobra.Command {
-	var length time.Duration
-	cmd := &cobra.Command{
-		Use:    "demo-consumer NAME",
-		Short:  "A consumer of the demo",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			return work(args[0], func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
-				return consume(ctx, c, film, length, send)
-			})
-		}),
-	}
-	cmd.Flags().DurationVar(&length, "work", 0, "how long it works on each frame")
-	return cmd
+// Consume is a consumer's part, which is to work so long on each frame.
+func Consume(name string, length time.Duration) error {
+	return work(name, func(ctx context.Context, c carrier, film []byte, send func(report) error) error {
+		return consume(ctx, c, film, length, send)
+	})
 }
 
 // work does a worker's work in a process that the demo started: with the named carrier, with the film in the file that was

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -62,7 +62,7 @@ func (d *demo) replaceConsumer(ctx context.Context, p *phase, crew *crew) error 
 	lost := &loss{held: d.heldBy(victim)}
 	p.losses = append(p.losses, lost)
 	gone := func() bool { return d.heldBy(victim) < 0 }
-	if d.flags.everyFrame { // the producer waits for it, and has to find out by itself
+	if d.options.EveryFrame { // the producer waits for it, and has to find out by itself
 		if err := d.poll(ctx, time.Second, gone); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (d *demo) replaceConsumer(ctx context.Context, p *phase, crew *crew) error 
 		what = fmt.Sprintf("was free again within %v", rounded(lost.back))
 	}
 	lost.settled = true
-	d.display.print("Consumer %s killed with %d of %d slots in hand: its place %s\n", victim.name, lost.held, d.flags.slots(), what)
+	d.screen.Printf("Consumer %s killed with %d of %d slots in hand: its place %s\n", victim.name, lost.held, d.options.slots(), what)
 	return d.until(ctx, 10*time.Second, func() bool { return next.ready })
 }
 
@@ -127,7 +127,7 @@ func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 		return err
 	}
 	p.deaths = append(p.deaths, death)
-	d.display.print("Producer %s killed %s: %d of %d consumers noticed within %v\n",
+	d.screen.Printf("Producer %s killed %s: %d of %d consumers noticed within %v\n",
 		producer.name, when, len(death.noticed), len(crew.consumers), rounded(longest))
 	return nil
 }

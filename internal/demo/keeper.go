@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"errors"
@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/judemap/judemap"
-	"github.com/spf13/cobra"
 )
 
 // How the demo's stream, or segment, does not outlive it, however it ends: nothing in a process can answer SIGKILL, so
@@ -34,7 +33,7 @@ func startKeeper(name string) (*keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "demo-keeper", name)
+	cmd := exec.Command(program, KeeperCommand, name)
 	cmd.SysProcAttr = apart() // what a terminal or a shell sends to the demo and its workers does not reach it
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -52,18 +51,10 @@ func (k *keeper) dismiss() {
 	_ = k.cmd.Wait() // if it was killed, its work is not done: the demo takes the name away itself, too
 }
 
-func newKeeperCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "demo-keeper NAME",
-		Short:  "Takes the demo's name away when the demo is gone",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: action(func(cmd *cobra.Command, args []string) error {
-			_, _ = io.Copy(io.Discard, os.Stdin) // ends when the demo does
-			_ = judemap.Remove(args[0])          // mostly the demo has done it
-			return nil
-		}),
-	}
+// Keep is the keeper's part, in the process that the demo started: it takes the name away when the demo is gone.
+func Keep(name string) {
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends when the demo does
+	_ = judemap.Remove(name)             // mostly the demo has done it
 }
 
 // sweepDemos takes away the names that demos left, as they do when their keepers are killed with them. What somebody writes
@@ -78,7 +69,7 @@ func sweepDemos() error {
 		if err != nil || name != demoName(pid) || pid != os.Getpid() && isRunning(pid) {
 			continue
 		}
-		s, err := openToRead(name)
+		s, err := openCarrier(name, judemap.WithReadOnly())
 		if err != nil {
 			continue // gone meanwhile
 		}

@@ -1,0 +1,15 @@
+// Package units writes measures as text.
+package units
+
+import "fmt"
+
+// Bandwidth returns bytes a second as text, as in "1.25 GB/s".
+func Bandwidth(bytes float64) string {
+	switch {
+	case bytes >= 1e9:
+		return fmt.Sprintf("%.2f GB/s", bytes/1e9)
+	case bytes >= 1e6:
+		return fmt.Sprintf("%.1f MB/s", bytes/1e6)
+	}
+	return fmt.Sprintf("%.1f kB/s", bytes/1e3)
+}
