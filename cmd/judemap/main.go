@@ -58,7 +58,7 @@ output any more.`,
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(),
+	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(), newServeCommand(),
 		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
 	return root
 }
