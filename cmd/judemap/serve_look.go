@@ -74,9 +74,9 @@ func (l *looks) run(ctx context.Context) {
 		case <-ticker.C:
 			l.forget(func(v *viewer) bool { return time.Since(v.used) > lookKept })
 		case <-ctx.Done():
-			l.forget(func(*viewer) bool { return true })
 		}
 	}
+	l.forget(func(*viewer) bool { return true })
 }
 
 func (l *looks) forget(old func(v *viewer) bool) {

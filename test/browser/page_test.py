@@ -1,9 +1,9 @@
 """Tests the page of `judemap serve` in Chromium, and makes pictures of it.
 
-Usage: page_test.py JUDEMAP OUT [--axe axe.min.js] [--prefix PREFIX] [--pictures]
+Usage: page_test.py JUDEMAP OUT [--axe axe.min.js] [--prefix PREFIX] [--pictures SECONDS]
 
-JUDEMAP is the command and OUT a folder for the pictures. All names of segments begin with PREFIX. With --pictures nothing is
-tested. Without axe-core, only the page's own checks are made of how accessible it is.
+JUDEMAP is the command and OUT a folder for the pictures. All names of segments begin with PREFIX. With --pictures little
+else is tested. Without axe-core, only the page's own checks are made of how accessible it is.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def check_table(page: Page) -> None:
     prefix = page.machine.prefix
     page.wait("rates", lambda: "30|" in page.row(prefix + "camera") or "31|" in page.row(prefix + "camera") or "29|" in page.row(prefix + "camera"))
     row = page.row(prefix + "camera").split("|")
-    assert row[0].endswith("stream") and row[1] == "uint8 240 × 320 × 3" and "MB" in row[4] and row[6] == "2" and row[8] == "other", row
+    assert row[0].endswith("stream") and row[1] == "uint8 [240 320 3]" and "MB" in row[4] and row[6] == "2" and row[8] == "other", row
     page.wait("a dead reader", lambda: page.row(prefix + "depth").split("|")[6] in ("1, 1 dead", "1"))
     page.wait("a dead writer", lambda: page.row(prefix + "crashed").split("|")[8] == "died")
     assert page.row(prefix + "photo").split("|")[5].startswith("> "), page.row(prefix + "photo")
@@ -455,7 +455,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--axe", type=Path)
     parser.add_argument("--prefix", default=f"browser-{os.getpid()}-")
-    parser.add_argument("--pictures", action="store_true")
+    parser.add_argument("--pictures", type=float, metavar="SECONDS", help="make pictures only, after so many seconds")
     options = parser.parse_args()
     axe = options.axe.read_text() if options.axe else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -470,7 +470,7 @@ def main() -> None:
             page.js("$('filter').value = arguments[0]; $('filter').dispatchEvent(new Event('input'))", machine.prefix)
             page.wait("the table", lambda: page.row(machine.prefix + "camera"))
             if options.pictures:
-                time.sleep(62)  # so that the sparklines are full
+                time.sleep(options.pictures)
                 pictures(page)
                 return
             for check in (check_access, check_table, check_hostile, check_details, check_screen_reader, check_keyboard, check_reflow,

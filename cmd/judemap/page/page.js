@@ -52,6 +52,7 @@ function bytesText(bytes) {
 function ageText(row) {
   if (row.age_seconds === null) return "–";
   const s = row.age_seconds;
+  if (s < 0.5 && !row.age_at_least) return "now";
   const t = s < 120 ? Math.round(s) + " s" : s < 7200 ? Math.round(s / 60) + " min" : s < 172800 ? Math.round(s / 3600) + " h" : Math.round(s / 86400) + " d";
   return (row.age_at_least ? "> " : "") + t;
 }
@@ -61,7 +62,7 @@ function tensorText(row) {
   return row.dtype + " " + shapeText(row.shape);
 }
 
-const shapeText = (shape) => shape && shape.length ? shape.join(" × ") : "1 element";
+const shapeText = (shape) => `[${(shape || []).join(" ")}]`;
 const count = (n, one, many) => Number(n).toLocaleString("en") + " " + (n === 1 ? one : many);
 
 // The table.
@@ -70,8 +71,8 @@ function newRow(id) {
   const button = element("button", { type: "button" });
   const kind = element("small");
   const spark = svg("svg", { class: "spark", viewBox: "0 0 120 24", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const path = svg("path");
-  spark.append(path);
+  const area = svg("path", { class: "area" }), path = svg("path");
+  spark.append(area, path);
   const cell = (kind) => element("td", kind ? { class: kind } : {});
   const cells = { tensor: cell("tensor wide2"), spark: cell("wide1"), commits: cell("number wide0"), bytes: cell("number"), age: cell("number"),
     readers: cell("number wide1"), missed: cell("number wide1"), writer: cell("wide1") };
@@ -79,7 +80,7 @@ function newRow(id) {
   const tr = element("tr", {}, element("th", { scope: "row" }, button, kind), ...Object.values(cells));
   button.addEventListener("click", (event) => { event.stopPropagation(); choose(id === chosen ? "" : id, button); });
   tr.addEventListener("click", () => { if (getSelection().isCollapsed) choose(id, button); });
-  return { id, tr, button, kind, path, cells, history: [] };
+  return { id, tr, button, kind, area, path, cells, history: [] };
 }
 
 function update(r) {
@@ -105,12 +106,13 @@ function update(r) {
   cells.missed.className = "number wide1" + (row.slots ? "" : " still");
   text(cells.writer, row.writer || "–");
   cells.writer.className = "wide1" + (row.writer === "died" ? " bad" : row.writer === "none" ? " still" : "");
+  attribute(r.area, "d", line(r.history, 120, 24, true));
   attribute(r.path, "d", line(r.history, 120, 24, false));
 }
 
 // line returns the path of a history, with room for a minute of it, the newest at the right.
 function line(history, width, height, closed) {
-  const most = Math.max(...history, 0);
+  const most = 1.15 * Math.max(...history, 0); // so that what is steady is not at the edge
   if (!history.length || most === 0) return "";
   const x = (i) => (width - (history.length - 1 - i) * width / (minute - 1)).toFixed(1);
   const y = (v) => (height - 1 - (height - 2) * v / most).toFixed(1);
@@ -155,13 +157,19 @@ function sort(force) {
   if (focused && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
+// filter shows the rows whose names have what is looked for, and says what all of them together are.
 function filter() {
   const wanted = $("filter").value.toLowerCase();
-  let shown = 0;
+  let shown = 0, active = 0, commits = 0, bytes = 0;
   for (const r of rows.values()) {
     r.tr.hidden = !r.row.label.toLowerCase().includes(wanted);
-    if (!r.tr.hidden) shown++;
+    if (r.tr.hidden) continue;
+    shown++;
+    if (r.row.commits_per_second > 0) active++;
+    commits += r.row.commits_per_second;
+    bytes += r.row.bytes_per_second;
   }
+  if (sample) text($("totals"), `${shown === rows.size ? shown : `${shown} of ${rows.size}`} shown, ${active} written to · ${rateText(commits)} commits/s · ${bytesText(bytes)}/s`);
   $("table").hidden = $("legend").hidden = shown === 0;
   $("empty").hidden = shown !== 0 || !sample;
   if (sample && sample.problem) text($("empty"), sample.problem);
@@ -194,13 +202,6 @@ function take(message) {
   }
   sort(false);
   filter();
-  let active = 0, commits = 0, bytes = 0;
-  for (const { row } of rows.values()) {
-    if (row.commits_per_second > 0) active++;
-    commits += row.commits_per_second;
-    bytes += row.bytes_per_second;
-  }
-  text($("totals"), `${rows.size} shown, ${active} written to · ${rateText(commits)} commits/s · ${bytesText(bytes)}/s`);
   if (chosen) {
     const r = rows.get(chosen);
     if (r) showRate(r);
@@ -340,7 +341,7 @@ async function show(seen) {
   showProblem(seen.problem || "");
   facts($("facts"), [
     ["Commits", Math.floor(Number(seen.version) / 2).toLocaleString("en")],
-    ["Last commit", ageText(row) === "–" ? "none yet" : ageText(row) + " ago"],
+    ["Last commit", { "–": "none yet", now: "now" }[ageText(row)] || ageText(row) + " ago"],
     ["Writer", seen.writer, seen.writer === "died"],
     ["Tensor", seen.tensor ? bytesText(seen.tensor.bytes) : "none"],
     [row.slots ? "Room in a slot" : "Room", bytesText(seen.capacity)],
@@ -349,11 +350,11 @@ async function show(seen) {
   ]);
   const p = seen.pace;
   $("pace").hidden = !p;
-  if (p) text($("pace"), `Time between commits: median ${ms(p.median_ms)}, ${ms(p.least_ms)} to ${ms(p.greatest_ms)}, to 2 ms, in the last ${Math.max(1, Math.round(p.seconds))} s.`);
+  if (p) text($("pace"), `Time between commits: median ${ms(p.median_ms)}, least ${ms(p.least_ms)}, greatest ${ms(p.greatest_ms)}. Looked at every 2 ms for the last ${Math.max(1, Math.round(p.seconds))} s.`);
   showValues(seen.tensor);
   showStream(seen);
   $("header-box").hidden = false;
-  tableRows($("header"), seen.header.map((f) => [f.offset, f.field, f.value, f.meaning]), ["number", "", "", "meaning"]);
+  tableRows($("header"), seen.header.map((f) => [f.offset, f.field, f.value, f.meaning]), ["", "", "", "meaning"]);
 }
 
 const ms = (v) => (v < 10 ? v.toFixed(1) : Math.round(v).toLocaleString("en")) + " ms";
@@ -407,11 +408,11 @@ function showStream(seen) {
   if (!seen.slots) return;
   tableRows($("slots"), seen.slots.map((s) => [s.slot, s.version,
     s.version % 2 ? "being written" : s.version === 0 ? "none" : `${s.dtype} ${shapeText(s.shape)}`,
-    s.pinned_by.length ? "reader " + s.pinned_by.join(", ") : "nobody"]), ["number", "number", "", ""]);
+    s.pinned_by.length ? "reader " + s.pinned_by.join(", ") : "nobody"]), ["", "number", "", ""]);
   $("no-readers").hidden = seen.readers.length > 0;
   $("readers-box").hidden = seen.readers.length === 0;
   tableRows($("readers"), seen.readers.map((r) => [r.reader, r.process, r.behind.toLocaleString("en"), r.held, r.dead ? "dead" : "alive"]),
-    ["number", "number", "number", "number", ""]);
+    ["", "number", "number", "number", ""]);
 }
 
 // The connection.
