@@ -356,6 +356,26 @@ func TestServeSlowClients(t *testing.T) {
 	}
 }
 
+// until waits until something is so. A look at many bytes is followed by a pause, in which the next one is the same.
+func until(t *testing.T, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not come about")
+		}
+	}
+}
+
+func status(t *testing.T, c *http.Client, address string) int {
+	t.Helper()
+	response, err := c.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
 // looked is a look as the page gets it.
 type looked struct {
 	lookMessage
@@ -398,7 +418,7 @@ func TestServeLook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(lookEvery + 50*time.Millisecond)
+	until(t, func() bool { return lookAtName(t, c, address, name).Tensor != nil })
 	l = lookAtName(t, c, address, name)
 	if l.Tensor == nil || l.Picture == nil || l.Problem != "" {
 		t.Fatalf("a picture: %+v", l)
@@ -419,8 +439,7 @@ func TestServeLook(t *testing.T) {
 	if err := judemap.Remove(name); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Second) // a look at so many bytes is followed by a pause
-	fetch(t, c, address+"/look?id="+idOf(name), 404)
+	until(t, func() bool { return status(t, c, address+"/look?id="+idOf(name)) == 404 })
 
 	stream, err := judemap.CreateStream(name, 3, 1<<16)
 	if err != nil {
@@ -437,7 +456,9 @@ func TestServeLook(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(2 * time.Second)
+	until(t, func() bool {
+		return status(t, c, address+"/look?id="+idOf(name)) == 200 && lookAtName(t, c, address, name).Tensor != nil
+	})
 	l = lookAtName(t, c, address, name)
 	if l.Kind != "stream" || len(l.Slots) != 3 || len(l.Readers) != 1 || l.Tensor == nil || l.Tensor.Of != "magnitudes" || l.Picture != nil {
 		t.Fatalf("a stream: %+v", l)
@@ -454,8 +475,7 @@ func TestServeLook(t *testing.T) {
 	if err := os.Truncate(filepath.Join(sharedMemory, name), 9000); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(lookEvery + 50*time.Millisecond)
-	fetch(t, c, address+"/look?id="+idOf(name), 503)
+	until(t, func() bool { return status(t, c, address+"/look?id="+idOf(name)) == 503 })
 	readSamples(t, c, address, func(s *sampleOf) bool {
 		for _, r := range s.Rows {
 			if r.Name == name {

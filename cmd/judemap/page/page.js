@@ -74,7 +74,7 @@ function newRow(id) {
   const area = svg("path", { class: "area" }), path = svg("path");
   spark.append(area, path);
   const cell = (kind) => element("td", kind ? { class: kind } : {});
-  const cells = { tensor: cell("tensor wide2"), spark: cell("wide1"), commits: cell("number wide0"), bytes: cell("number"), age: cell("number"),
+  const cells = { tensor: cell("tensor wide3"), spark: cell("wide2"), commits: cell("number wide0"), bytes: cell("number"), age: cell("number"),
     readers: cell("number wide1"), missed: cell("number wide1"), writer: cell("wide1") };
   cells.spark.append(spark);
   const tr = element("tr", {}, element("th", { scope: "row" }, button, kind), ...Object.values(cells));
