@@ -141,7 +141,7 @@ func (s *server) handler() http.Handler {
 	})
 }
 
-const needsToken = "This needs the address with the token that `judemap serve` has printed."
+const needsToken = "This needs the address with the token that \"judemap serve\" has printed."
 
 // allowed says whether a request has the cookie.
 func (s *server) allowed(r *http.Request) bool {

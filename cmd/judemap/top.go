@@ -284,6 +284,9 @@ func ageText(r *live.Row) string {
 	if r.Age == nil {
 		return "-"
 	}
+	if *r.Age < 0.5 && !r.AgeAtLeast {
+		return "now"
+	}
 	text := secondsText(*r.Age)
 	if r.AgeAtLeast {
 		text = ">" + text

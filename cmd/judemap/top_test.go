@@ -44,7 +44,7 @@ func TestTopTable(t *testing.T) {
 	}
 	want := `
 NAME                      COMMITS/S   BYTES/S    AGE    READERS  MISSED  WRITER
-camera                        15538   9.36 GB     0s  62+2 dead   1.23M  other
+camera                        15538   9.36 GB    now  62+2 dead   1.23M  other
 answer                          2.0      20 B  >119s          -       -  none
 new                               0       0 B      -          -       -  none
 "broken\x1b[2J"           "not opened: a system's error of \x1b[31m some lengt…
@@ -56,7 +56,7 @@ long-long-long-long-lon…          0       0 B      -          -       -  here
 	}
 	want = `
 NAME                         TENSOR                      COMMITS/S   BYTES/S    AGE    READERS  MISSED  WRITER
-camera                       float32 [1 3 224 224]           15538   9.36 GB     0s  62+2 dead   1.23M  other
+camera                       float32 [1 3 224 224]           15538   9.36 GB    now  62+2 dead   1.23M  other
 answer                       uint8 [10]                        2.0      20 B  >119s          -       -  none
 new                          empty                               0       0 B      -          -       -  none
 `
@@ -126,7 +126,7 @@ func TestTop(t *testing.T) {
 	if len(shown) > 24 {
 		shown = shown[:23] + "…"
 	}
-	if !regexp.MustCompile(`(?m)^` + shown + ` +[1-9]\d*(\.\d)? +[1-9]\d*(\.\d+)? k?B +0s +- +- +other$`).MatchString(out) {
+	if !regexp.MustCompile(`(?m)^` + shown + ` +[1-9]\d*(\.\d)? +[1-9]\d*(\.\d+)? k?B +now +- +- +other$`).MatchString(out) {
 		t.Errorf("top printed\n%s", out)
 	}
 	for line := range strings.Lines(out) {

@@ -1,24 +1,30 @@
 """Tests the page of `judemap serve` in Chromium, and makes pictures of it.
 
-Usage: page_test.py JUDEMAP OUT [--axe axe.min.js] [--prefix PREFIX] [--pictures SECONDS]
+Usage: page_test.py JUDEMAP OUT [--axe axe.min.js] [--prefix PREFIX] [--docs FOLDER]
 
-JUDEMAP is the command and OUT a folder for the pictures. All names of segments begin with PREFIX. With --pictures little
-else is tested. Without axe-core, only the page's own checks are made of how accessible it is.
+JUDEMAP is the command and OUT a folder for the pictures. All names of segments begin with PREFIX. Without axe-core, only the
+page's own checks are made of how accessible it is. With --docs nothing is tested: the pictures of the documentation are made.
 """
 
 from __future__ import annotations
 
 import argparse
 import array
+import fcntl
+import html
 import http.client
 import json
 import math
 import os
+import pty
 import random
+import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import urllib.parse
@@ -26,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyte
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -104,7 +111,7 @@ def fill(machine: Machine) -> None:
     width, height = 320, 240
 
     def camera(n: int) -> bytes:
-        x, y = 96 + round(90 * math.sin(n / 40)), 60 + round(50 * math.cos(n / 55))
+        x, y = 90 + round(60 * math.sin(n / 40)), 20 + round(20 * math.cos(n / 55))
         return b"".join(raw[((y + i) * 512 + x) * 3 : ((y + i) * 512 + x + width) * 3] for i in range(height))
 
     grey = [[raw[(2 * y * 512 + 2 * x) * 3] / 255 for x in range(160)] for y in range(120)]
@@ -243,6 +250,64 @@ def pictures(page: Page) -> None:
         page.picture(f"{scheme}-{width}-open")
         page.js("$('header-box').open = false; document.querySelector('.legend').open = false; choose('')")
     page.media("light", 1440, 900)
+
+
+# What a terminal's colours are here, and its font.
+TERMINAL = """
+body { margin: 0; background: #101317; display: inline-block; padding: 14px 18px; }
+pre { margin: 0; font: 15px/19px "DejaVu Sans Mono", monospace; color: #e6e9ed; }
+.prompt { color: #9ba5b0; }
+i { display: inline-block; width: 9px; height: 19px; vertical-align: top; }
+"""
+
+
+def terminal(page: Page, file: Path, *arguments: str) -> None:
+    """Makes a picture of a terminal after two seconds of the command."""
+    columns, rows = 80, 31
+    screen = pyte.Screen(columns, rows)
+    stream = pyte.ByteStream(screen)
+    control, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    program = page.machine.start(*arguments, stdin=other, stdout=other, env={**os.environ, "TERM": "xterm-256color"})
+    os.close(other)
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        if select.select([control], [], [], 0.1)[0]:
+            stream.feed(os.read(control, 1 << 16))
+    program.kill()
+    lines = [html.escape(f"$ judemap {' '.join(arguments)}")]
+    lines[0] = f'<span class="prompt">{lines[0]}</span>'
+    for y in range(rows):
+        line = ""
+        for x in range(columns):
+            cell = screen.buffer[y][x]
+            if cell.data == "▀":  # two pixels, which no font is to blur
+                line += f'<i style="background: linear-gradient(#{cell.fg} 50%, #{cell.bg} 50%)"></i>'
+            else:
+                line += html.escape(cell.data)
+        lines.append(line.rstrip())
+    while not lines[-1]:
+        lines.pop()
+    text = "\n".join(lines)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "terminal.html")
+        source.write_text(f'<!doctype html><meta charset="utf-8"><style>{TERMINAL}</style><pre>{text}</pre>')
+        page.media("dark", 900, 900)
+        page.driver.get(source.as_uri())
+        page.driver.find_element(By.TAG_NAME, "body").screenshot(str(file))
+
+
+def documentation(page: Page, folder: Path) -> None:
+    """Makes the pictures of the documentation."""
+    page.media("light", 1440, 860)
+    time.sleep(62)  # so that the lines are full
+    page.open(page.machine.prefix + "camera")
+    page.js("document.activeElement.blur()")
+    page.wait("the picture", lambda: page.js("return $('picture-image').naturalWidth > 0 && !$('picture').hidden"))
+    time.sleep(3)
+    page.driver.save_screenshot(str(folder / "serve.png"))
+    terminal(page, folder / "watch.png", "watch", page.machine.prefix + "camera")
+    terminal(page, folder / "top.png", "top")
 
 
 def check_access(page: Page) -> None:
@@ -456,7 +521,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--axe", type=Path)
     parser.add_argument("--prefix", default=f"browser-{os.getpid()}-")
-    parser.add_argument("--pictures", type=float, metavar="SECONDS", help="make pictures only, after so many seconds")
+    parser.add_argument("--docs", type=Path)
     options = parser.parse_args()
     axe = options.axe.read_text() if options.axe else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -470,9 +535,8 @@ def main() -> None:
             driver.get(url)
             page.js("$('filter').value = arguments[0]; $('filter').dispatchEvent(new Event('input'))", machine.prefix)
             page.wait("the table", lambda: page.row(machine.prefix + "camera"))
-            if options.pictures:
-                time.sleep(options.pictures)
-                pictures(page)
+            if options.docs:
+                documentation(page, options.docs)
                 return
             for check in (check_access, check_table, check_hostile, check_details, check_screen_reader, check_keyboard, check_reflow,
                           check_removed, check_empty, pictures):

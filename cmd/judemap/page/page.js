@@ -439,9 +439,9 @@ function connect() {
     if (document.hidden) return;
     text($("totals"), sample ? `Last seen at ${new Date(sample.time).toLocaleTimeString("en-GB")}` : "Not connected");
     // The browser tries again by itself, unless the server has refused it.
-    if (events.readyState !== EventSource.CLOSED) notice("The connection is lost. Is `judemap serve` still running? The page tries again every second.");
+    if (events.readyState !== EventSource.CLOSED) notice("The connection is lost. Is “judemap serve” still running? The page tries again every second.");
     else {
-      notice("The server refuses this page. If `judemap serve` was started anew, open the address that it has printed now.");
+      notice("The server refuses this page. If “judemap serve” was started anew, open the address that it has printed now.");
       setTimeout(() => { if (events.readyState === EventSource.CLOSED && !document.hidden) connect(); }, 5000);
     }
   });
