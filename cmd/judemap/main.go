@@ -35,7 +35,7 @@ func run() int {
 	case errors.Is(err, syscall.EPIPE): // whoever read the output has seen enough
 		return 141
 	}
-	fmt.Fprintf(os.Stderr, "judemap: %s\n", strings.TrimPrefix(err.Error(), "judemap: "))
+	fmt.Fprintf(os.Stderr, "judemap: %s\n", printable(strings.TrimPrefix(err.Error(), "judemap: ")))
 	if failed := new(failure); !errors.As(err, &failed) {
 		fmt.Fprintf(os.Stderr, "Run '%s --help' for usage.\n", command.CommandPath())
 		return 2
@@ -59,7 +59,8 @@ output any more.`,
 		SilenceUsage:  true,
 	}
 	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(), newServeCommand(),
-		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
+		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newPruneCommand(), newProducerCommand(),
+		newConsumerCommand(), newKeeperCommand())
 	return root
 }
 

@@ -258,6 +258,14 @@ func lookFailed(w http.ResponseWriter, err error) {
 // A name may have any bytes, and JSON only has characters: the page knows them by an id.
 func idOf(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
 
+// labelOf returns a name as the page shows it: as it is, or quoted if there is something in it that can't be seen, or quotes.
+func labelOf(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
+}
+
 // nameOf returns the name whose id a request has.
 func nameOf(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
 	bytes, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("id"))
@@ -365,7 +373,7 @@ func sampleJSON(sampler *live.Sampler) []byte {
 	message.Time, message.Interval, message.Rows = sample.Time, sample.Interval.Seconds(), []servedRow{}
 	for i := range sample.Rows {
 		row := &sample.Rows[i]
-		message.Rows = append(message.Rows, servedRow{idOf(row.Name), nameText(row.Name), row})
+		message.Rows = append(message.Rows, servedRow{idOf(row.Name), labelOf(row.Name), row})
 	}
 	data, err := json.Marshal(&message)
 	if err != nil { // can't be: there is nothing in it that has no JSON

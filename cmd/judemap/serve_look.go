@@ -214,7 +214,7 @@ func (v *viewer) look(ctx context.Context) error {
 		}
 		v.pace = newPace(v.source)
 	}
-	m := lookMessage{ID: idOf(v.name), Label: nameText(v.name), Kind: header.Kind, Capacity: header.Capacity,
+	m := lookMessage{ID: idOf(v.name), Label: labelOf(v.name), Kind: header.Kind, Capacity: header.Capacity,
 		Writer: header.Writer.String(), Version: fmt.Sprint(header.Version), Pace: v.pace.message(time.Now())}
 	if m.Size, err = v.source.Size(); err != nil {
 		return err

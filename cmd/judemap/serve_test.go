@@ -282,7 +282,7 @@ func TestServeEvents(t *testing.T) {
 	readSamples(t, c, address, func(s *sampleOf) bool {
 		found := slices.ContainsFunc(s.Rows, func(r servedName) bool { return r.ID == idOf(odd) })
 		for _, r := range s.Rows {
-			if r.ID == idOf(odd) && r.Label != nameText(odd) {
+			if r.ID == idOf(odd) && r.Label != labelOf(odd) {
 				t.Errorf("the name is shown as %q", r.Label)
 			}
 			if s.Interval == 0 && r.CommitsPerSecond != 0 {
@@ -547,6 +547,15 @@ func TestPace(t *testing.T) {
 	}
 	if len(p.gaps) > mostGaps {
 		t.Errorf("%d are kept", len(p.gaps))
+	}
+}
+
+func TestLabelOf(t *testing.T) {
+	for name, want := range map[string]string{"a": "a", "a b <i>": "a b <i>", "名": "名", "a\x1b[m": `"a\x1b[m"`, `"a"`: `"\"a\""`, "\xff": `"\xff"`,
+		"\u202ea": `"\u202ea"`} {
+		if got := labelOf(name); got != want {
+			t.Errorf("%q is shown as %s, want %s", name, got, want)
+		}
 	}
 }
 

@@ -347,7 +347,7 @@ def check_hostile(page: Page) -> None:
     odd = page.machine.prefix + "\x1b[31m\u202e\n"
     page.machine.put(name.removeprefix(page.machine.prefix))
     page.machine.put(odd.removeprefix(page.machine.prefix))
-    shown = '"' + name + '"'
+    shown = name
     page.wait("a name with a tag", lambda: page.row(shown))
     page.wait("a name with an escape", lambda: page.row('"' + page.machine.prefix + r"\x1b[31m\u202e\n" + '"'))
     page.open(shown)
