@@ -14,6 +14,7 @@
 #include "fork.h"
 #include "memory.h"
 #include "payload.h"
+#include "process.h"
 #include "share.h"
 #include "wait.h"
 
@@ -156,7 +157,11 @@ jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size,
     header->capacity.store(block.capacity, std::memory_order_relaxed);
     header->flags.store(block.flags | (writers_wake ? JM_FLAG_WRITERS_WAKE : 0), std::memory_order_relaxed);
     if (block.stream != nullptr) std::memcpy(header->later, block.stream, sizeof header->later);
+    const jm_creator creator = process::self();
+    const std::size_t at = block.stream != nullptr ? JM_STREAM_CREATOR_OFFSET : JM_CREATOR_OFFSET;
+    std::memcpy(static_cast<unsigned char*>(base) + at, &creator, sizeof creator);
     header->magic.store(block.magic, std::memory_order_release);
+    share::hold(descriptor);  // should it fail, it is in use and nobody is told
     error = name != nullptr
                 ? share::publish(descriptor, name)
                 : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // only after this handle has mapped it
@@ -219,6 +224,7 @@ jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* foun
     if (why != nullptr) *why = reason;
     return JM_ERR_CORRUPT;
   }
+  share::hold(descriptor);
   take(base, mapped, found->capacity);
   shared_ = true;
   block_ = found->block;
@@ -234,7 +240,9 @@ jm_status Mapping::open_again(bool writable, int* out) noexcept {
   if (inherited()) return JM_ERR_FORKED;
   if (!shared_) return JM_ERR_ARGUMENT;
   if (writable && !writable_) return JM_ERR_READ_ONLY;
-  return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
+  const int error = share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out);
+  if (error == 0) share::hold(*out);  // for who maps it without this code
+  return status_of(error);
 }
 
 bool Mapping::good_name(const char* name) noexcept {

@@ -209,6 +209,19 @@ int locked(int descriptor, unsigned byte, bool* locked) noexcept {
   return 0;
 }
 
+int hold(int descriptor) noexcept {
+  // Of the opening, not of the process: a mapping keeps its opening, also one that a forked child has inherited.
+  struct flock lock = lock_of(F_RDLCK, kHolders);
+  return fcntl(descriptor, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+int held(int descriptor, bool* held) noexcept {
+  struct flock lock = lock_of(F_WRLCK, kHolders);
+  if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
+  *held = lock.l_type != F_UNLCK;
+  return 0;
+}
+
 namespace {
 
 // What Names needs: the folder, and the files that this process has open.

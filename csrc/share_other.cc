@@ -29,6 +29,8 @@ void close(int) noexcept {}
 int Locks::take(int, unsigned) noexcept { return ENOSYS; }
 void Locks::give(unsigned) noexcept {}
 int locked(int, unsigned, bool*) noexcept { return ENOSYS; }
+int hold(int) noexcept { return ENOSYS; }
+int held(int, bool*) noexcept { return ENOSYS; }
 Names::~Names() { static_cast<void>(folder_); }
 int Names::open() noexcept { return ENOSYS; }
 const char* Names::next(void*, std::size_t) noexcept { return nullptr; }

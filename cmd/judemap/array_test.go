@@ -27,7 +27,7 @@ func TestEmptyAndDead(t *testing.T) {
 	defer s.Close()
 	path := filepath.Join(t.TempDir(), "a.npy")
 
-	if out := mustRun(t, "ls"); !regexp.MustCompile(name + ` +segment +- +empty +0 +0 +64 +none`).MatchString(out) {
+	if out := mustRun(t, "ls"); !regexp.MustCompile(name + ` +segment +empty +0 +0 +64 +none +-\n`).MatchString(out) {
 		t.Errorf("ls:\n%s", out)
 	}
 	if out := mustRun(t, "inspect", name); !strings.Contains(out, "It holds no tensor.") {
@@ -49,7 +49,7 @@ func TestEmptyAndDead(t *testing.T) {
 	if err := writer.Run(); err == nil || s.Version() != 1 {
 		t.Fatalf("the writer: %v, version %d", err, s.Version())
 	}
-	if r := judemapCommand(t, "ls"); !regexp.MustCompile(name + ` +segment +- +half written +1 +0 +64 +died`).MatchString(r.out) {
+	if r := judemapCommand(t, "ls"); !regexp.MustCompile(name + ` +segment +half written +1 +0 +64 +died +-\n`).MatchString(r.out) {
 		t.Errorf("ls:\n%s", r.out)
 	}
 	if r := judemapCommand(t, "inspect", name); r.status != 1 || !strings.Contains(r.err, "died") || !strings.Contains(r.out, "sequence") {

@@ -289,9 +289,13 @@ type summary struct {
 	Mean      float64     `json:"mean"`
 	low, high float64     // the histogram's bounds
 	Histogram []int       `json:"histogram,omitempty"` // of histogramBins equal parts between the least and the greatest
+	fine      []int       // the same in fineBins, for where there is room for them
 }
 
-const histogramBins = 10
+const (
+	histogramBins = 10
+	fineBins      = 4 * histogramBins
+)
 
 func summarize(t *judemap.Tensor) (summary, error) {
 	switch t.DType() {
@@ -370,7 +374,7 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 	}
 	s.Min, s.Max = json.Number(fmt.Sprint(lowest)), json.Number(fmt.Sprint(highest))
 	s.low, s.high = float64(lowest), float64(highest)
-	s.Histogram = make([]int, histogramBins)
+	s.Histogram, s.fine = make([]int, histogramBins), make([]int, fineBins)
 	// Halves, because the distance between two numbers may be more than a float64 can hold.
 	width := s.high/2 - s.low/2
 	for _, e := range elements {
@@ -380,9 +384,10 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		}
 		bin := 0
 		if width > 0 {
-			bin = min(int((f/2-s.low/2)/width*histogramBins), histogramBins-1)
+			bin = min(int((f/2-s.low/2)/width*fineBins), fineBins-1)
 		}
-		s.Histogram[bin]++
+		s.Histogram[bin/(fineBins/histogramBins)]++
+		s.fine[bin]++
 	}
 	return s, nil
 }

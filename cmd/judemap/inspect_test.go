@@ -196,7 +196,7 @@ func TestInspectStream(t *testing.T) {
 		t.Errorf("%+v", seen)
 	}
 
-	row := name + ` +stream +uint8 +\[4\] +4 +4 +64 +other +3 +newest +2, 1 dead\n`
+	row := name + ` +stream 3 +uint8 \[4\] +4 +4 +64 +other +2, 1 dead\n`
 	if out := mustRun(t, "ls"); !regexp.MustCompile(row).MatchString(out) {
 		t.Errorf("ls has no row %q:\n%s", row, out)
 	}

@@ -35,7 +35,7 @@ func run() int {
 	case isClosedPipe(err): // whoever read the output has seen enough
 		return 141
 	}
-	fmt.Fprintf(os.Stderr, "judemap: %s\n", strings.TrimPrefix(err.Error(), "judemap: "))
+	fmt.Fprintf(os.Stderr, "judemap: %s\n", printable(strings.TrimPrefix(err.Error(), "judemap: ")))
 	if failed := new(failure); !errors.As(err, &failed) {
 		fmt.Fprintf(os.Stderr, "Run '%s --help' for usage.\n", command.CommandPath())
 		return 2
@@ -58,8 +58,9 @@ output any more.`,
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(),
-		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
+	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(), newServeCommand(),
+		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newPruneCommand(), newProducerCommand(),
+		newConsumerCommand(), newKeeperCommand())
 	return root
 }
 

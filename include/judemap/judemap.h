@@ -504,6 +504,13 @@ void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds);
 
 typedef enum jm_kind { JM_KIND_SEGMENT = 1, JM_KIND_STREAM = 2 } jm_kind;
 
+/* Whether somebody is there. */
+typedef enum jm_presence {
+  JM_PRESENCE_UNKNOWN = 0,
+  JM_PRESENT = 1,
+  JM_GONE = 2 /* nobody, for certain */
+} jm_presence;
+
 typedef struct jm_info {
   uint32_t kind;          /* enum jm_kind */
   uint32_t marked;        /* 1: it bears the mark of one (JM_MAGIC, JM_STREAM_MAGIC); 0: as the Node addon makes them */
@@ -518,6 +525,13 @@ typedef struct jm_info {
   jm_tensor tensor;       /* of a stream the newest frame; data is NULL. With JM_ERR_CORRUPT what the header says */
   const char* corrupt;    /* then: the field that can't be true, "ndim", "dtype", "shape", "byte_length", or of a stream
                              "table" or "sequence" too; owned by the library. Else NULL */
+
+  uint32_t holders; /* enum jm_presence: processes that have it open. JM_GONE means that none has it by a handle; others
+                       may have mapped the file by themselves, and where that is to be expected, without the mark and
+                       without JM_FLAG_WRITERS_WAKE, it is JM_PRESENCE_UNKNOWN */
+  uint32_t creator_presence; /* enum jm_presence: the process that made it. JM_PRESENCE_UNKNOWN also where that is one
+                                of another PID namespace, or the system hides it */
+  struct jm_creator creator; /* 0 where it does not say */
 
   /* Of a stream; else 0. */
   uint32_t slots;

@@ -158,6 +158,19 @@ struct jm_events {
   JM_ATOMIC(uint32_t) generation[2]; /* for sequence, and a stream's released: one more for each wake */
 };
 
+/* Who made a segment or stream that has the mark, and when: set by the creator, and then fixed. A segment has it in the
+ * bytes that jm_header keeps for later use; a stream, which has its block there, behind its first cache lines. */
+struct jm_creator {
+  uint64_t
+      start;     /* when its process began, in the system's own unit: Linux, clock ticks since the boot; 0: not known */
+  uint64_t time; /* when it was made, in nanoseconds since 1970 */
+  uint32_t process; /* the process id; 0: it does not say */
+  uint32_t
+      space; /* where that id means something: Linux, the inode of the PID namespace; 0: everywhere, or not known */
+};
+#define JM_CREATOR_OFFSET 216
+#define JM_STREAM_CREATOR_OFFSET 264
+
 #ifdef __cplusplus
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free,
               "judemap: 32- and 64-bit atomics must be lock-free: a lock inside one process does not order another");
@@ -203,6 +216,14 @@ static_assert(JM_EVENTS_OFFSET + sizeof(jm_events) == JM_DATA_OFFSET, "layout: e
 static_assert(JM_EVENTS_OFFSET >= offsetof(jm_header, later), "layout: events, in bytes for later use");
 static_assert(JM_EVENTS_OFFSET == offsetof(jm_stream_header, block) + offsetof(jm_stream_block, zero),
               "layout: stream, events");
+static_assert(sizeof(jm_creator) == 24 && alignof(jm_creator) <= 8, "layout: a creator");
+static_assert(offsetof(jm_creator, start) == 0 && offsetof(jm_creator, time) == 8, "layout: a creator, its times");
+static_assert(offsetof(jm_creator, process) == 16 && offsetof(jm_creator, space) == 20,
+              "layout: a creator, its number");
+static_assert(JM_CREATOR_OFFSET == offsetof(jm_header, later), "layout: the creator of a segment");
+static_assert(JM_STREAM_CREATOR_OFFSET == offsetof(jm_stream_header, padding2) &&
+                  sizeof(jm_creator) <= sizeof(jm_stream_header::padding2),
+              "layout: the creator of a stream");
 static_assert(JM_PINS_OFFSET == offsetof(jm_header, later), "layout: a slot's pins");
 #endif
 
