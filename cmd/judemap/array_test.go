@@ -102,7 +102,7 @@ func TestCopyTensor(t *testing.T) {
 	if got, err := copyTensor(t.Context(), s, time.Minute); err != nil || !bytes.Equal(got.Data(), []byte{1, 1, 1, 1}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	w := watcher{source: s, display: newDisplay(io.Discard, func() {})}
+	w := watcher{watched: []*watched{{source: s}}, display: newDisplay(io.Discard, func() {})}
 	w.takePicture(t.Context())
 	if len(w.picture) != 1 {
 		t.Errorf("the picture is %q", w.picture)

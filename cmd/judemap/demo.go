@@ -77,7 +77,8 @@ was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
   judemap demo --every-frame --work 20ms
   judemap demo --fps 30 --time 1m --save frame.png
   judemap demo --chaos`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			paces := []float64{streamFPS, 0}
 			if flags.segment {

@@ -29,7 +29,7 @@ frame, and there are tables of its slots and readers.`,
 		Example: `  judemap inspect camera
   judemap inspect camera --json`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeNames,
+		ValidArgsFunction: completeArgs(completeNames),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			s, err := open(args[0])
 			if err != nil {
