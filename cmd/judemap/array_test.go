@@ -57,7 +57,7 @@ func TestEmptyAndDead(t *testing.T) {
 	}
 	var seen inspection
 	if r := judemapCommand(t, "inspect", name, "--json"); r.status != 1 || json.Unmarshal([]byte(r.out), &seen) != nil ||
-		!strings.Contains(seen.Problem, "died") || len(seen.Header) != 9 || seen.Slots != nil {
+		!strings.Contains(seen.Problem, "died") || len(seen.Header) != 13 || seen.Slots != nil {
 		t.Errorf("inspect --json: status %d, %s", r.status, r.out)
 	}
 	if r := judemapCommand(t, "export", name, path); r.status != 1 || !strings.Contains(r.err, "died") {
