@@ -27,6 +27,7 @@ type demoFlags struct {
 	demo.Options
 	fps  float64
 	save string
+	json bool
 }
 
 func newDemoCommand() *cobra.Command {
@@ -73,7 +74,8 @@ was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
   judemap demo --every-frame --work 20ms
   judemap demo --fps 30 --time 1m --save frame.png
   judemap demo --chaos`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			flags.Paces = []float64{streamFPS, 0}
 			if flags.Segment {
@@ -100,6 +102,7 @@ was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
 	cmd.Flags().StringVar(&flags.save, "save", "", "write the last frame that a consumer saw to this PNG file")
 	cmd.Flags().BoolVar(&flags.Chaos, "chaos", false, "kill the producer or a consumer now and then; another takes over")
 	cmd.Flags().BoolVar(&flags.Goroutines, "goroutines", false, "producer and consumers are goroutines of one process")
+	cmd.Flags().BoolVar(&flags.json, jsonFlag, false, "print JSON at the end, for programs, and nothing else")
 	return cmd
 }
 
@@ -135,12 +138,18 @@ func runDemo(ctx context.Context, out io.Writer, flags *demoFlags) error {
 	defer signal.Stop(broken)
 
 	display := newDisplay(out, cancel)
+	if flags.json {
+		display = newDisplay(io.Discard, cancel)
+	}
 	result, err := demo.Run(ctx, demoScreen{display}, flags.Options)
 	if result == nil {
 		return err
 	}
 	if err := showFrame(display, result, flags.save); err != nil {
 		return err
+	}
+	if flags.json {
+		err = errors.Join(printJSON(out, result.Numbers), err)
 	}
 	return errors.Join(err, display.err)
 }

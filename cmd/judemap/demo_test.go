@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
@@ -359,4 +360,22 @@ func TestDemoOutputFails(t *testing.T) {
 			}
 		}
 	})
+}
+
+// demo --json prints the numbers of the table, and nothing else.
+func TestDemoJSON(t *testing.T) {
+	out := mustRun(t, "demo", "--json", "--time", "600ms", "--goroutines", "--work", "1ms", "--consumers", "1")
+	var got demo.Numbers
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	if got.Kind != "stream" || got.Consumers != 1 || got.Slots != 3 || got.FrameBytes != 4*3*224*224 || len(got.Problems) != 0 || len(got.Phases) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for _, p := range got.Phases {
+		if p.Commits == 0 || p.Delivered+p.Missed != int(p.Commits) || p.Checked != p.Delivered || p.Seconds <= 0 || p.Wrong != 0 ||
+			p.CommitToView.P99 < p.CommitToView.P50 || p.Chaos != nil {
+			t.Errorf("%+v", p)
+		}
+	}
 }

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// lookEvery is the least time between two copies of a tensor. A copy that took long is followed by a pause of lookRest
+	// copyEvery is the least time between two copies of a tensor. A copy that took long is followed by a pause of lookRest
 	// times as long.
-	lookEvery = 250 * time.Millisecond
+	copyEvery = 250 * time.Millisecond
 	lookRest  = 4
 	// lookTimeout is how long a copy is tried.
 	lookTimeout = 100 * time.Millisecond
@@ -123,7 +123,7 @@ func (l *looks) at(ctx context.Context, name string) (seen, error) {
 	defer l.copying.Unlock()
 	start := time.Now()
 	err := v.look(ctx)
-	v.next = time.Now().Add(max(lookEvery, lookRest*time.Since(start)))
+	v.next = time.Now().Add(max(copyEvery, lookRest*time.Since(start)))
 	if err != nil {
 		v.forget()
 		return seen{}, err

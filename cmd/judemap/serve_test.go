@@ -517,7 +517,7 @@ func TestLooks(t *testing.T) {
 	if again, err := l.at(t.Context(), base+"c"); err != nil || !bytes.Equal(first.json, again.json) {
 		t.Errorf("a look right after another is a new one: %v", err)
 	}
-	time.Sleep(lookEvery + 10*time.Millisecond)
+	time.Sleep(copyEvery + 10*time.Millisecond)
 	if again, err := l.at(t.Context(), base+"c"); err != nil || bytes.Equal(first.json, again.json) {
 		t.Errorf("a look later is the same: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -63,7 +64,7 @@ func (t *table) print(out io.Writer, width int) error {
 				fmt.Fprintf(&line, "%-*s%s", widths[i], shortened(cell, widths[i]), columnGap)
 				continue
 			}
-			indent := line.Len()
+			indent := utf8.RuneCountInString(line.String())
 			rest := cell
 			for t.wrap && len(rest) > widths[i] {
 				at := strings.LastIndex(rest[:widths[i]+1], " ")

@@ -37,8 +37,9 @@ type Screen interface {
 
 // A Result is what came of the demo.
 type Result struct {
-	Table string // what was counted, with a column for each pace
-	Frame []byte // the last one that a consumer saw, float32 of [FrameShape]; nil if none saw one
+	Table   string  // what was counted, with a column for each pace
+	Numbers Numbers // the same for programs
+	Frame   []byte  // the last one that a consumer saw, float32 of [FrameShape]; nil if none saw one
 }
 
 // A demo is one run of it.

@@ -87,7 +87,8 @@ func (d *demo) report() (*Result, error) {
 			}
 		}
 	}
-	return &Result{Table: table, Frame: d.frame}, errors.Join(faults...)
+	err := errors.Join(faults...)
+	return &Result{Table: table, Numbers: d.numbers(err), Frame: d.frame}, err
 }
 
 // summary says what came of the frames, in one line.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/judemap/judemap"
 )
 
@@ -52,6 +53,30 @@ func TestDemoReport(t *testing.T) {
 				t.Errorf("the result is %v", result)
 			}
 		})
+	}
+}
+
+// What was wrong is among the numbers too, each by itself.
+func TestDemoNumbers(t *testing.T) {
+	s, err := judemap.NewStream(3, 1)
+	if errors.Is(err, judemap.ErrUnsupported) {
+		t.Skipf("SKIP: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	chaos := phase{length: time.Second, latencies: latencies{}, counts: counts{Frames: 4, Wrong: 3, Backwards: 1},
+		deaths: []*death{{midCommit: true, settled: true}}, losses: []*loss{{held: 1, back: time.Second, settled: true}}}
+	d := &demo{options: Options{Chaos: true, Consumers: 1}, screen: nowhere{}, carrier: streamCarrier{s}, phases: []*phase{&chaos}}
+	result, _ := d.report()
+	got := result.Numbers
+	if len(got.Problems) != 4 || got.Problems[0] != "frames that were wrong: 3" {
+		t.Errorf("%q", got.Problems)
+	}
+	want := &ChaosNumbers{Producers: 1, MidCommit: 1, Consumers: 1, WithASlot: 1, SlotsBack: 1, LongestBack: 1}
+	if diff := cmp.Diff(want, got.Phases[0].Chaos); diff != "" {
+		t.Error(diff)
 	}
 }
 
