@@ -4,7 +4,9 @@
 # make check-all  the same with all mutants, of which make check takes a third
 # make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
 # make platforms  the tests on other processors, C libraries and compilers; what can't run here is linked or compiled
-# make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
+# make bench  measurements beside the limits of the machine and the peers: tables; ten minutes
+# make plots  how cost grows with size, readers and segments: docs/growth-*.svg
+# make bench-compare BASE=main  this checkout's benchmarks beside those of another commit
 # make bench-cuda  copies from segments to a CUDA device, where there is one
 # make fmt    format all sources
 
@@ -17,7 +19,7 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: run build test test-go test-cpp check check-all examples platforms bench bench-cuda fmt clean
+.PHONY: run build test test-go test-cpp check check-all examples platforms bench plots bench-compare bench-cuda fmt clean
 
 run: build
 	bin/judemap demo
@@ -49,6 +51,12 @@ platforms:
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh
+
+plots:
+	GO="$(GO)" BUILD="$(BUILD)" bench/plots.sh
+
+bench-compare:
+	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/compare.sh "$(BASE)"
 
 bench-cuda:
 	GO="$(GO)" BUILD="$(BUILD)" bench/cuda/run.sh
