@@ -2,14 +2,15 @@
 # All benchmarks of the Go package, each followed by its peers, round after round, so that whatever else the machine does
 # meets all alike; then tables of medians, spreads and ratios, as Markdown. What the machine lacks is left out, and said.
 #
-#   ROUNDS  how often; 5
+#   ROUNDS  how often; 5, or fewer if that would take more than SECONDS_AT_MOST
+#   SECONDS_AT_MOST  570, so that the whole takes ten minutes at most
 #   BENCH   which benchmarks, a regular expression as for go test -bench; all but those of `make plots`. Peers are part of
 #           BenchmarkRoundTrip and BenchmarkFrames
 #   PAGE    a page to put the tables into, docs/measurements.md; else they are printed only
 #
 # build/bench/bench.txt has the lines, for benchstat, and benchstat.txt what that makes of them.
 source "$(dirname "$0")/setup.sh"
-rounds=${ROUNDS:-5} bench=${BENCH:-.}
+rounds=${ROUNDS:-5} at_most=${SECONDS_AT_MOST:-570} bench=${BENCH:-.}
 lines=$out/bench.txt
 started=$SECONDS
 made_on "$lines"
@@ -77,6 +78,12 @@ trips_of_peers() {
 }
 
 for ((round = 1; round <= rounds; round++)); do
+  # The one before says how long it will take.
+  begun=$SECONDS
+  if ((round > 1 && SECONDS - started + took > at_most)); then
+    say "SKIP: round $round and those after it: they would have taken more than $at_most seconds in all"
+    break
+  fi
   echo "-- round $round of $rounds"
   for name in $names; do
     "$out/judemap.test" -test.run '^$' -test.bench "^$name\$$below" -test.benchtime 100ms |
@@ -88,6 +95,7 @@ for ((round = 1; round <= rounds; round++)); do
       esac | tee -a "$lines"
     fi
   done
+  took=$((SECONDS - begun))
 done
 
 $go run "${BENCHSTAT:?the version that the Makefile names}" -ignore /gomaxprocs -col \
