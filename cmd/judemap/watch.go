@@ -272,7 +272,7 @@ func (s *sight) lines(width int) []string {
 
 // secondsText returns a time with about three digits.
 func secondsText(seconds float64) string {
-	return rounded(time.Duration(seconds * float64(time.Second))).String()
+	return units.Rounded(time.Duration(seconds * float64(time.Second))).String()
 }
 
 // takePicture makes a picture of the tensor if it is one, and can be copied. The last picture stays if a writer leaves no

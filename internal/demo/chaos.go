@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/judemap/judemap/internal/units"
 )
 
 // What --chaos does: it kills producers and consumers, and starts others.
@@ -78,7 +80,7 @@ func (d *demo) replaceConsumer(ctx context.Context, p *phase, crew *crew) error 
 	what := "was not free again"
 	if gone() {
 		lost.back = now() - killed
-		what = fmt.Sprintf("was free again within %v", rounded(lost.back))
+		what = fmt.Sprintf("was free again within %v", units.Rounded(lost.back))
 	}
 	lost.settled = true
 	d.screen.Printf("Consumer %s killed with %d of %d slots in hand: its place %s\n", victim.name, lost.held, d.options.slots(), what)
@@ -128,7 +130,7 @@ func (d *demo) killProducer(ctx context.Context, p *phase, crew *crew) error {
 	}
 	p.deaths = append(p.deaths, death)
 	d.screen.Printf("Producer %s killed %s: %d of %d consumers noticed within %v\n",
-		producer.name, when, len(death.noticed), len(crew.consumers), rounded(longest))
+		producer.name, when, len(death.noticed), len(crew.consumers), units.Rounded(longest))
 	return nil
 }
 

@@ -37,8 +37,8 @@ func (d *demo) line(p *phase) string {
 	} else {
 		text += fmt.Sprintf(", overwritten %d", c.Overwritten)
 	}
-	return text + fmt.Sprintf(", wrong %d; commit to view p50 %v p99 %v", c.Wrong, rounded(p.latencies.quantile(0.5)),
-		rounded(p.latencies.quantile(0.99)))
+	return text + fmt.Sprintf(", wrong %d; commit to view p50 %v p99 %v", c.Wrong, units.Rounded(p.latencies.quantile(0.5)),
+		units.Rounded(p.latencies.quantile(0.99)))
 }
 
 // show shows how far the demo is: all of the table on a terminal, else the phase's line.
@@ -112,7 +112,7 @@ func (c *counts) workPerFrame() string {
 	if c.Frames == 0 {
 		return "-"
 	}
-	each := rounded(c.Work / time.Duration(c.Frames))
+	each := units.Rounded(c.Work / time.Duration(c.Frames))
 	if c.Passes == c.Frames {
 		return fmt.Sprintf("%v, gone over once", each)
 	}
@@ -151,7 +151,7 @@ func (d *demo) table() string {
 	count("wrong", func(c *counts) int { return c.Wrong })
 	count("went back", func(c *counts) int { return c.Backwards })
 	row("commit to view", func(p *phase) string {
-		return fmt.Sprintf("p50 %v, p99 %v", rounded(p.latencies.quantile(0.5)), rounded(p.latencies.quantile(0.99)))
+		return fmt.Sprintf("p50 %v, p99 %v", units.Rounded(p.latencies.quantile(0.5)), units.Rounded(p.latencies.quantile(0.99)))
 	})
 	row("work per frame", func(p *phase) string { return p.counts.workPerFrame() })
 	if d.options.Chaos {
@@ -177,7 +177,7 @@ func (d *demo) table() string {
 						complete++
 					}
 				}
-				return fmt.Sprintf("%d, p50 %v, longest %v", complete, rounded(all.quantile(0.5)), rounded(longest))
+				return fmt.Sprintf("%d, p50 %v, longest %v", complete, units.Rounded(all.quantile(0.5)), units.Rounded(longest))
 			}
 		}
 		row("noticed by all", afterDeaths(func(d *death) map[*worker]time.Duration { return d.noticed }))
@@ -201,18 +201,9 @@ func (d *demo) table() string {
 					complete++
 				}
 			}
-			return fmt.Sprintf("%d, longest %v", complete, rounded(longest))
+			return fmt.Sprintf("%d, longest %v", complete, units.Rounded(longest))
 		})
 	}
 	w.Flush()
 	return text.String()
-}
-
-// rounded returns a duration with about three digits.
-func rounded(d time.Duration) time.Duration {
-	unit := time.Nanosecond
-	for d >= 1000*unit {
-		unit *= 10
-	}
-	return d.Round(unit)
 }

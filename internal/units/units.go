@@ -1,7 +1,10 @@
 // Package units writes measures as text.
 package units
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Bandwidth returns bytes a second as text, as in "1.25 GB/s".
 func Bandwidth(bytes float64) string {
@@ -12,4 +15,13 @@ func Bandwidth(bytes float64) string {
 		return fmt.Sprintf("%.1f MB/s", bytes/1e6)
 	}
 	return fmt.Sprintf("%.1f kB/s", bytes/1e3)
+}
+
+// Rounded returns a duration with about three digits.
+func Rounded(d time.Duration) time.Duration {
+	unit := time.Nanosecond
+	for d >= 1000*unit {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
