@@ -61,7 +61,11 @@ func (t *table) print(out io.Writer, width int) error {
 		var line strings.Builder
 		for i, cell := range row {
 			if i < last {
-				fmt.Fprintf(&line, "%-*s%s", widths[i], shortened(cell, widths[i]), columnGap)
+				shorten := shortened
+				if i == 0 { // names, which often begin alike
+					shorten = shortenedInside
+				}
+				fmt.Fprintf(&line, "%-*s%s", widths[i], shorten(cell, widths[i]), columnGap)
 				continue
 			}
 			indent := utf8.RuneCountInString(line.String())
@@ -88,6 +92,15 @@ func shortened(text string, width int) string {
 		return text
 	}
 	return text[:max(width-1, 0)] + "…"
+}
+
+// shortenedInside leaves out what is in the middle.
+func shortenedInside(text string, width int) string {
+	if len(text) <= width {
+		return text
+	}
+	kept := max(width-1, 0)
+	return text[:(kept+1)/2] + "…" + text[len(text)-kept/2:]
 }
 
 // tableWidth returns how wide a table may be: a terminal's columns, or those that COLUMNS says; else, in a file or for
