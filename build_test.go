@@ -2,7 +2,6 @@ package judemap
 
 import (
 	"errors"
-	"math/bits"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,11 +26,10 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) (s
 
 // A crash in the core names the C++ function and line.
 func TestCrashNamesTheCore(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("SKIP: the symbolizer reads ELF files")
-	}
-	if bits.UintSize < 64 {
-		t.Skip("SKIP: the symbolizer reads those of 64-bit machines")
+	switch platform := runtime.GOOS + "/" + runtime.GOARCH; platform {
+	case "linux/amd64", "linux/arm64", "linux/ppc64le":
+	default: // see runtime.SetCgoTraceback
+		t.Skipf("SKIP: on %s the Go runtime does not ask for the C++ functions of a thread that gets a signal", platform)
 	}
 	skipIfStatic(t, "the symbolizer finds no C++ names in a static program")
 	// go build, because go run and go test leave out the debug information.
@@ -46,7 +44,7 @@ func TestCrashNamesTheCore(t *testing.T) {
 	for _, want := range []string{
 		`SIGSEGV`,
 		`7judemap12begin_commit.*\n.*include/judemap/seqlock\.h:\d+`, // the C++ names are as the linker has them
-		`7judemap8Protocol4fill.*\n.*csrc/protocol\.cc:\d+`,
+		`7judemap8Protocol.*\n.*csrc/protocol\.cc:\d+`,               // the symbolizer goes up 1 KiB of stack
 		`go_fill`,
 		`judemap\.\(\*Segment\)\.Fill`,
 	} {

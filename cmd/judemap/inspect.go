@@ -372,7 +372,7 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		default:
 			lowest, highest = min(lowest, v), max(highest, v)
 			numbers++
-			s.Mean += (f - s.Mean) / float64(numbers) // a sum might overflow
+			s.Mean += f/float64(numbers) - s.Mean/float64(numbers) // a sum might overflow, and so might a difference
 		}
 	}
 	if err != nil || numbers == 0 {
