@@ -65,6 +65,14 @@ func needGo(t *testing.T) {
 	}
 }
 
+// programName is the name of a program with the ending that the system wants.
+func programName(name string) string {
+	if runtime.GOOS == "windows" {
+		return name + ".exe"
+	}
+	return name
+}
+
 // Without cgo everything builds, and a segment can't be made, for a reason that is given.
 func TestWithoutCgo(t *testing.T) {
 	needGo(t)
@@ -72,7 +80,7 @@ func TestWithoutCgo(t *testing.T) {
 	if out, ok := run(t, "", env, "go", "build", "-o", os.DevNull, "./..."); !ok {
 		t.Fatal(out)
 	}
-	program := filepath.Join(t.TempDir(), "nocgo")
+	program := filepath.Join(t.TempDir(), programName("nocgo"))
 	if out, ok := run(t, "", env, "go", "build", "-o", program, "./testdata/nocgo"); !ok {
 		t.Fatal(out)
 	}
@@ -134,10 +142,10 @@ func main() {
 			t.Error(err)
 		}
 	}
-	if out, ok := run(t, dir, nil, "go", "build", "-mod=vendor", "-o", "consumer", "."); !ok {
+	if out, ok := run(t, dir, nil, "go", "build", "-mod=vendor", "-o", programName("consumer"), "."); !ok {
 		t.Fatal(out)
 	}
-	if out, _ := run(t, dir, nil, filepath.Join(dir, "consumer")); out != "read 24 bytes\n" {
+	if out, _ := run(t, dir, nil, filepath.Join(dir, programName("consumer"))); out != "read 24 bytes\n" {
 		t.Errorf("the consumer printed %q", out)
 	}
 	// The command's libraries stay out of a user's module.

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <cwchar>
 #include <new>
 
 #include "clock.h"
@@ -143,8 +144,10 @@ void unlock(HANDLE file, unsigned byte) noexcept {
   UnlockFileEx(file, 0, 1, 0, &at);
 }
 
-bool read_start(HANDLE file, void* buffer, std::size_t bytes) noexcept {
+bool read_bytes(HANDLE file, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
   OVERLAPPED at = {};
+  at.Offset = static_cast<DWORD>(offset);
+  at.OffsetHigh = static_cast<DWORD>(offset >> 32);
   DWORD count = 0;
   if (!ReadFile(file, buffer, static_cast<DWORD>(bytes), &count, &at) &&
       (GetLastError() != ERROR_IO_PENDING || !GetOverlappedResult(file, &at, &count, TRUE))) {
@@ -157,6 +160,13 @@ bool read_start(HANDLE file, void* buffer, std::size_t bytes) noexcept {
 bool regular(HANDLE file, BY_HANDLE_FILE_INFORMATION* information) noexcept {
   return GetFileType(file) == FILE_TYPE_DISK && GetFileInformationByHandle(file, information) &&
          (information->dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) == 0;
+}
+
+bool same(HANDLE a, HANDLE b) noexcept {
+  BY_HANDLE_FILE_INFORMATION of_a, of_b;
+  return !GetFileInformationByHandle(a, &of_a) || !GetFileInformationByHandle(b, &of_b) ||
+         (of_a.dwVolumeSerialNumber == of_b.dwVolumeSerialNumber && of_a.nFileIndexHigh == of_b.nFileIndexHigh &&
+          of_a.nFileIndexLow == of_b.nFileIndexLow);
 }
 
 // Gives a file that is open with the right to delete it another name. EEXIST if that is taken.
@@ -254,10 +264,14 @@ int duplicate(int descriptor, bool writable, int* out) noexcept {
 }
 
 int reopen(int descriptor, bool writable, int* out) noexcept {
-  const HANDLE again = ReOpenFile(handle_of(descriptor), access_of(writable), kShared, 0);
+  const HANDLE file = handle_of(descriptor);
+  const HANDLE again = ReOpenFile(file, access_of(writable), kShared, 0);
   const int error = result(again, out);
-  // It was handed over on purpose. And Wine looks for a file under the name that it had when it was opened.
-  return error == EACCES || error == ENOENT ? duplicate(descriptor, writable, out) : error;
+  // It may have been handed over on purpose. And Wine opens what has the name now that the file had when it was opened.
+  if (error == EACCES || error == ENOENT) return duplicate(descriptor, writable, out);
+  if (error != 0 || same(file, again)) return error;
+  CloseHandle(again);
+  return duplicate(descriptor, writable, out);
 }
 
 int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
@@ -275,8 +289,10 @@ int reserve(int descriptor, std::uint64_t) noexcept {
   return sparse ? ENOTSUP : 0;
 }
 
-int read(int descriptor, void* buffer, std::size_t bytes) noexcept {
-  return read_start(handle_of(descriptor), buffer, bytes) ? 0 : EIO;
+int read(int descriptor, void* buffer, std::size_t bytes) noexcept { return read_at(descriptor, 0, buffer, bytes); }
+
+int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
+  return read_bytes(handle_of(descriptor), offset, buffer, bytes) ? 0 : EIO;
 }
 
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept {
@@ -352,7 +368,7 @@ struct Folder {
     const HANDLE file =
         CreateFileW(path.text, GENERIC_READ, kShared, nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr);
     if (file == INVALID_HANDLE_VALUE) return false;
-    const bool done = read_start(file, buffer, bytes);
+    const bool done = read_bytes(file, 0, buffer, bytes);
     CloseHandle(file);
     for (wchar_t* c = found.cFileName; *c != 0; ++c) {
       if (*c > kElsewhere && *c < kElsewhere + 0x80) *c -= kElsewhere;

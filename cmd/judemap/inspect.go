@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/cmplx"
+	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -102,7 +104,7 @@ func inspect(ctx context.Context, s source) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := &inspection{Name: s.Name(), Kind: kindOf(s), Size: info.Size(), Mode: fmt.Sprintf("%04o", info.Mode().Perm()),
+	seen := &inspection{Name: s.Name(), Kind: kindOf(s), Size: info.Size(), Mode: fmt.Sprintf("%04o", permissions(info)),
 		Writer: s.Writer().String()}
 	if stream, ok := s.(*judemap.Stream); ok {
 		headers, err := readStreamHeaders(stream)
@@ -127,6 +129,14 @@ func inspect(ctx context.Context, s source) (*inspection, error) {
 		seen.Problem = err.Error()
 	}
 	return seen, err
+}
+
+// permissions returns who may open a segment's file. On Windows it is the user alone, of which the file's mode says nothing.
+func permissions(info fs.FileInfo) fs.FileMode {
+	if runtime.GOOS == "windows" {
+		return 0o600
+	}
+	return info.Mode().Perm()
 }
 
 // summaryOf summarizes the tensor of a segment, or a stream's newest frame; nil if there is none.
