@@ -52,14 +52,6 @@ func kindOf(s source) string {
 	return "segment"
 }
 
-// policyOf says in a word which frames the readers of a stream get.
-func policyOf(s *judemap.Stream) string {
-	if s.EveryFrame() {
-		return "every frame"
-	}
-	return "newest"
-}
-
 // copyTensor returns a copy of a segment's tensor, or of a stream's newest frame. It tries for as long as limit, because a
 // writer of another process may commit without a pause, or take its time over a commit.
 func copyTensor(ctx context.Context, s source, limit time.Duration) (judemap.Tensor, error) {

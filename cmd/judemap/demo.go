@@ -31,6 +31,7 @@ type demoFlags struct {
 	segment    bool
 	chaos      bool
 	together   bool
+	json       bool
 }
 
 func newDemoCommand() *cobra.Command {
@@ -77,7 +78,8 @@ was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
   judemap demo --every-frame --work 20ms
   judemap demo --fps 30 --time 1m --save frame.png
   judemap demo --chaos`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			paces := []float64{streamFPS, 0}
 			if flags.segment {
@@ -104,6 +106,7 @@ was neither delivered nor counted as missed.`, streamFPS, segmentFPS),
 	cmd.Flags().StringVar(&flags.save, "save", "", "write the last frame that a consumer saw to this PNG file")
 	cmd.Flags().BoolVar(&flags.chaos, "chaos", false, "kill the producer or a consumer now and then; another takes over")
 	cmd.Flags().BoolVar(&flags.together, "goroutines", false, "producer and consumers are goroutines of one process")
+	cmd.Flags().BoolVar(&flags.json, jsonFlag, false, "print JSON at the end, for programs, and nothing else")
 	return cmd
 }
 
@@ -166,6 +169,9 @@ func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float6
 	defer signal.Stop(broken)
 
 	d := &demo{flags: flags, display: newDisplay(out, cancel)}
+	if flags.json {
+		d.display = newDisplay(io.Discard, cancel)
+	}
 	defer d.close()
 	if err := d.makeCarrier(); err != nil {
 		return err
@@ -186,7 +192,11 @@ func runDemo(ctx context.Context, out io.Writer, flags demoFlags, paces []float6
 			return err
 		}
 	}
-	return d.report()
+	err := d.report()
+	if flags.json {
+		err = errors.Join(printJSON(out, d.result(err)), err)
+	}
+	return err
 }
 
 // makeCarrier fills a segment with the film, and makes the carrier of the frames, by name if it is to be shared.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/judemap/judemap"
 )
 
@@ -50,5 +52,46 @@ func TestDemoReport(t *testing.T) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// demo --json prints the numbers of the table, and nothing else.
+func TestDemoJSON(t *testing.T) {
+	out := mustRun(t, "demo", "--json", "--time", "600ms", "--goroutines", "--work", "1ms", "--consumers", "1")
+	var got demoResult
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	if got.Kind != "stream" || got.Consumers != 1 || got.Slots != 3 || got.FrameBytes != frameBytes || len(got.Problems) != 0 || len(got.Phases) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for _, p := range got.Phases {
+		if p.Commits == 0 || p.Delivered+p.Missed != int(p.Commits) || p.Checked != p.Delivered || p.Seconds <= 0 || p.Wrong != 0 ||
+			p.CommitToView.P99 < p.CommitToView.P50 || p.Chaos != nil {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// What was wrong is in the JSON too, each by itself.
+func TestDemoResult(t *testing.T) {
+	s, err := judemap.NewStream(3, 1)
+	if errors.Is(err, judemap.ErrUnsupported) {
+		t.Skipf("SKIP: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	chaos := phase{length: time.Second, latencies: latencies{}, counts: counts{Frames: 4, Wrong: 3, Backwards: 1},
+		deaths: []*death{{midCommit: true, settled: true}}, losses: []*loss{{held: 1, back: time.Second, settled: true}}}
+	d := &demo{flags: demoFlags{chaos: true, consumers: 1}, display: newDisplay(io.Discard, func() {}), carrier: streamCarrier{s}, phases: []*phase{&chaos}}
+	got := d.result(d.report())
+	if len(got.Problems) != 4 || got.Problems[0] != "frames that were wrong: 3" {
+		t.Errorf("%q", got.Problems)
+	}
+	want := &chaosResult{Producers: 1, MidCommit: 1, Consumers: 1, WithASlot: 1, SlotsBack: 1, LongestBack: 1}
+	if diff := cmp.Diff(want, got.Phases[0].Chaos); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -61,7 +61,7 @@ func TestErrors(t *testing.T) {
 		{"ls extra", 2, `"extra"`},
 		{"inspect", 2, "accepts 1 arg"},
 		{"inspect a b", 2, "accepts 1 arg"},
-		{"watch", 2, "accepts 1 arg"},
+		{"watch", 2, "requires at least 1 arg"},
 		{"watch a --time -1s", 2, "--time is -1s"},
 		{"top extra", 2, `"extra"`},
 		{"top --time -1s", 2, "--time is -1s"},

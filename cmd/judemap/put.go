@@ -52,12 +52,12 @@ under the same name, and readers stay.`,
   judemap put photo.png stream --slots 4
   ffmpeg -i video.mkv -f rawvideo -pix_fmt rgb24 - | judemap put --raw uint8 --shape 720,1280,3 - video`,
 		Args: cobra.ExactArgs(2),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveDefault // files
+		ValidArgsFunction: completeArgs(func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if raw, err := cmd.Flags().GetString("raw"); err == nil && raw != "" {
+				return completeFiles()(cmd, args, begun)
 			}
-			return completeNames(cmd, args, begun)
-		},
+			return completeFiles("npy", "png")(cmd, args, begun)
+		}, completeNames),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			path, name := args[0], args[1]
 			if cmd.Flags().Changed("capacity") && room.capacity < 1 {

@@ -59,7 +59,7 @@ func TestRoundTrips(t *testing.T) {
 				if len(shape) != 3 {
 					return
 				}
-				if row := fmt.Sprintf(`(?m)^%s +segment +%v +\[2 3 4\] +2 +%d +%[3]d +none +- +- +-$`, name, dtype, len(want.data)); !regexp.MustCompile(row).MatchString(mustRun(t, "ls")) {
+				if row := fmt.Sprintf(`(?m)^%s +segment +%v \[2 3 4\] +2 +%d +%[3]d +none +-$`, name, dtype, len(want.data)); !regexp.MustCompile(row).MatchString(mustRun(t, "ls")) {
 					t.Errorf("ls has no row %q:\n%s", row, mustRun(t, "ls"))
 				}
 				report := mustRun(t, "inspect", name)

@@ -264,7 +264,7 @@ func TestServeEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer segment.Close()
+	t.Cleanup(func() { segment.Close() }) // after the end of commitFor
 	commitFor(t, segment)
 	odd := name + "-<script>\x1b[2J\xff"
 	if runtime.GOOS == "darwin" {
@@ -517,7 +517,7 @@ func TestLooks(t *testing.T) {
 	if again, err := l.at(t.Context(), base+"c"); err != nil || !bytes.Equal(first.json, again.json) {
 		t.Errorf("a look right after another is a new one: %v", err)
 	}
-	time.Sleep(lookEvery + 10*time.Millisecond)
+	time.Sleep(copyEvery + 10*time.Millisecond)
 	if again, err := l.at(t.Context(), base+"c"); err != nil || bytes.Equal(first.json, again.json) {
 		t.Errorf("a look later is the same: %v", err)
 	}

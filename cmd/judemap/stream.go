@@ -72,7 +72,7 @@ func (h *streamHeaders) explain() []field {
 	u64 := func(offset int, name, meaning string) field {
 		return field{offset, name, fmt.Sprint(h.u64(offset)), meaning}
 	}
-	return []field{
+	fields := []field{
 		u64(layout.Sequence, "sequence", fmt.Sprintf("version; frames: %d", commitsOf(sequence))),
 		{layout.Magic, "magic", fmt.Sprintf("0x%08X", h.u32(layout.Magic)), magic},
 		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), policy + "; " + flagsText(flags)},
@@ -84,9 +84,11 @@ func (h *streamHeaders) explain() []field {
 		u64(layout.StreamStride, "stride", "bytes from a slot to the next"),
 		{layout.StreamReaders, "readers", fmt.Sprintf("0x%X", readers), fmt.Sprintf("a bit for each that has its place: %d",
 			bits.OnesCount64(readers))},
-		u32(layout.StreamReleased, "released", "the word that a writer parks on: one more for each wake"),
-		u32(layout.StreamWriterWaits, "writer_waits", waits),
 	}
+	fields = append(fields, explainCreator(h.head, layout.StreamCreator)...)
+	return append(fields,
+		u32(layout.StreamReleased, "released", "the word that a writer parks on: one more for each wake"),
+		u32(layout.StreamWriterWaits, "writer_waits", waits))
 }
 
 // slotStates returns what there is in each slot, and who holds it.

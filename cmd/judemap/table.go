@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -60,10 +61,14 @@ func (t *table) print(out io.Writer, width int) error {
 		var line strings.Builder
 		for i, cell := range row {
 			if i < last {
-				fmt.Fprintf(&line, "%-*s%s", widths[i], shortened(cell, widths[i]), columnGap)
+				shorten := shortened
+				if i == 0 { // names, which often begin alike
+					shorten = shortenedInside
+				}
+				fmt.Fprintf(&line, "%-*s%s", widths[i], shorten(cell, widths[i]), columnGap)
 				continue
 			}
-			indent := line.Len()
+			indent := utf8.RuneCountInString(line.String())
 			rest := cell
 			for t.wrap && len(rest) > widths[i] {
 				at := strings.LastIndex(rest[:widths[i]+1], " ")
@@ -87,6 +92,15 @@ func shortened(text string, width int) string {
 		return text
 	}
 	return text[:max(width-1, 0)] + "…"
+}
+
+// shortenedInside leaves out what is in the middle.
+func shortenedInside(text string, width int) string {
+	if len(text) <= width {
+		return text
+	}
+	kept := max(width-1, 0)
+	return text[:(kept+1)/2] + "…" + text[len(text)-kept/2:]
 }
 
 // tableWidth returns how wide a table may be: a terminal's columns, or those that COLUMNS says; else, in a file or for

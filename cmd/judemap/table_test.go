@@ -113,6 +113,14 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestShortened(t *testing.T) {
+	for width, want := range map[int][2]string{8: {"detect-1", "detect-1"}, 6: {"detec…", "det…-1"}, 3: {"de…", "d…1"}, 2: {"d…", "d…"}, 1: {"…", "…"}, 0: {"…", "…"}} {
+		if got := [2]string{shortened("detect-1", width), shortenedInside("detect-1", width)}; got != want {
+			t.Errorf("%d: %q, want %q", width, got, want)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for bytes, want := range map[int64]string{0: "0", 1023: "1023", 1024: "1.0K", 1536: "1.5K", 10188: "9.9K", 10189: "10K", 602112: "588K",
 		1<<20 - 1: "1.0M", 1 << 20: "1.0M", 1 << 40: "1.0T", math.MaxInt64: "8.0E"} {
