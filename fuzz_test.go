@@ -154,7 +154,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(block(dumpOf(3, Uint8, []byte{5, 6}), 0x314D554A, 0, 0, 3840))
 	f.Add(block(dumpOf(2, Uint8, make([]byte, 3000)), 0x314D554A, 0, 0, 2000))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		file, err := os.CreateTemp("/dev/shm", "judemap-fuzz-*")
+		file, err := os.CreateTemp(temporaryMemory(), "judemap-fuzz-*")
 		if err != nil {
 			t.Skip(err)
 		}
@@ -239,7 +239,7 @@ func FuzzOpenStream(f *testing.F) {
 		}
 		copy(content[uint(at)%uint(len(content)):], bytes)
 		copy(content[uint(at2)%uint(len(content)):], bytes2)
-		file, err := os.CreateTemp("/dev/shm", "judemap-fuzz-*")
+		file, err := os.CreateTemp(temporaryMemory(), "judemap-fuzz-*")
 		if err != nil {
 			t.Skip(err)
 		}

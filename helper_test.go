@@ -40,6 +40,9 @@ func statusKiB(t *testing.T, row string) int { return procKiB(t, "/proc/self/sta
 
 func procKiB(t *testing.T, file, row string) int {
 	t.Helper()
+	if runtime.GOOS != "linux" { // Wine shows the one of the system below
+		t.Skipf("SKIP: memory is read from %s", file)
+	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Skipf("SKIP: memory is read from %s: %v", file, err)
@@ -116,6 +119,34 @@ var waits = map[string]func(context.Context, *Segment, uint64) (Tensor, error){
 		}
 		panic("Frames ended")
 	},
+}
+
+// descriptors and osThreads are how many of them this process has, where that can be counted; else 0.
+func descriptors(t *testing.T) int { return countOwn(t, "fd") }
+func osThreads(t *testing.T) int   { return countOwn(t, "task") }
+
+func countOwn(t *testing.T, what string) int {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return 0
+	}
+	return count(t, "/proc/self/"+what)
+}
+
+// sharedMemory is the folder where named segments lie.
+func sharedMemory() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("LOCALAPPDATA"), "judemap")
+	}
+	return "/dev/shm"
+}
+
+// temporaryMemory is a folder whose files lie in memory, where there is one; else "".
+func temporaryMemory() string {
+	if runtime.GOOS == "linux" {
+		return "/dev/shm"
+	}
+	return ""
 }
 
 func count(t *testing.T, folder string) int {
@@ -266,7 +297,7 @@ func start(t testing.TB, cmd *exec.Cmd, files ...*os.File) *process {
 	t.Helper()
 	p := &process{Cmd: cmd}
 	p.Stdout, p.Stderr = &p.output, &p.output
-	p.ExtraFiles = files
+	passFiles(cmd, files)
 	if _, err := p.StdinPipe(); err != nil { // which ends with this process, however that ends
 		t.Fatal(err)
 	}
@@ -507,7 +538,7 @@ func TestMain(m *testing.M) {
 	switch args := os.Args[1:]; {
 	case len(args) == 0 || args[0] == "--": // the role sees to it
 	case args[0] == "-":
-		s, err = OpenFile(os.NewFile(3, "segment"))
+		s, err = OpenFile(passedFile())
 	default:
 		s, err = Open(args[0])
 	}
@@ -534,6 +565,9 @@ var (
 	removeAfterwards string
 
 	buildPeer = sync.OnceValues(func() (string, error) {
+		if built := os.Getenv("JUDEMAP_PEER"); built != "" { // where there is no compiler
+			return built, nil
+		}
 		dir, err := programFolder()
 		if err != nil {
 			return "", err

@@ -8,6 +8,7 @@ package judemap
 #cgo arm CXXFLAGS: -Wno-psabi
 #cgo linux,riscv64 LDFLAGS: -latomic
 #cgo linux LDFLAGS: -ldl
+#cgo windows LDFLAGS: -static
 #cgo noescape go_write
 #cgo nocallback go_write
 #cgo noescape go_fill
@@ -56,6 +57,7 @@ package judemap
 #cgo nocallback go_take
 #cgo nocallback go_release
 #include <stdlib.h>
+#include <string.h>
 #include "judemap/judemap.h"
 
 // What is called often gets its handle as an integer, and its results as pointers to plain words: cgo looks into the
@@ -819,12 +821,45 @@ func status(st C.jm_status, errno error) error {
 	case C.JM_ERR_NO_PROC:
 		return fmt.Errorf("%w here: %s", ErrUnsupported, statusText(st))
 	case C.JM_ERR_SYSTEM, C.JM_ERR_PIN_DENIED:
-		if errno == syscall.ENOSYS {
-			return fmt.Errorf("%w: segments can't be shared between processes on %s yet", ErrUnsupported, runtime.GOOS)
-		}
-		if errno != nil {
-			return errno
+		if number, ok := errno.(syscall.Errno); ok {
+			return systemError(int(number))
 		}
 	}
 	return fmt.Errorf("judemap: %s", statusText(st))
+}
+
+// errnos are the errors of the syscall package for what the core tells of an errno value. On Windows they have other
+// numbers than in C.
+var errnos = map[C.jm_reason]syscall.Errno{
+	C.JM_REASON_EXISTS:        syscall.EEXIST,
+	C.JM_REASON_NOT_EXIST:     syscall.ENOENT,
+	C.JM_REASON_ACCESS:        syscall.EACCES,
+	C.JM_REASON_NOT_PERMITTED: syscall.EPERM,
+	C.JM_REASON_NO_MEMORY:     syscall.ENOMEM,
+	C.JM_REASON_NO_SPACE:      syscall.ENOSPC,
+	C.JM_REASON_INVALID:       syscall.EINVAL,
+	C.JM_REASON_AGAIN:         syscall.EAGAIN,
+	C.JM_REASON_BUSY:          syscall.EBUSY,
+	C.JM_REASON_LINK:          syscall.ELOOP,
+	C.JM_REASON_DESCRIPTOR:    syscall.EBADF,
+	C.JM_REASON_DESCRIPTORS:   syscall.EMFILE,
+	C.JM_REASON_INPUT_OUTPUT:  syscall.EIO,
+	C.JM_REASON_TOO_LARGE:     syscall.EFBIG,
+	C.JM_REASON_NAME_TOO_LONG: syscall.ENAMETOOLONG,
+	C.JM_REASON_NOT_SUPPORTED: syscall.ENOTSUP,
+}
+
+// systemError returns the Go error for a C errno value.
+func systemError(number int) error {
+	reason := C.jm_errno_reason(C.int(number))
+	if reason == C.JM_REASON_UNSUPPORTED {
+		return fmt.Errorf("%w on %s", ErrUnsupported, runtime.GOOS)
+	}
+	if errno, ok := errnos[reason]; ok {
+		return errno
+	}
+	if runtime.GOOS == "windows" {
+		return fmt.Errorf("judemap: %s (errno %d)", C.GoString(C.strerror(C.int(number))), number)
+	}
+	return syscall.Errno(number)
 }

@@ -1,4 +1,4 @@
-//go:build cgo && linux
+//go:build cgo
 
 // These tests kill processes, at random moments and in chosen ones.
 
@@ -29,17 +29,18 @@ func checkNothingLeft(t *testing.T, prefix string, files int) {
 	for i := range 3 {
 		_ = Remove(fmt.Sprintf("%s-%d", prefix, i))
 	}
-	entries, err := os.ReadDir("/dev/shm")
+	_, _ = List() // on Windows it deletes what nobody has open
+	entries, err := os.ReadDir(sharedMemory())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") {
-			t.Errorf("%s is left in /dev/shm", entry.Name())
+		if strings.HasPrefix(entry.Name(), prefix) || strings.HasPrefix(entry.Name(), "#") || strings.HasPrefix(entry.Name(), "\uf02f") {
+			t.Errorf("%s is left in %s", entry.Name(), sharedMemory())
 		}
 	}
 	eventually(t, "the parker stops", func() bool { return parkerThreads() == 0 })
-	eventually(t, "no descriptor is left", func() bool { return count(t, "/proc/self/fd") <= files+1 })
+	eventually(t, "no descriptor is left", func() bool { return descriptors(t) <= files+1 })
 }
 
 // killTime is how long the tests that kill processes run.
@@ -54,7 +55,7 @@ func TestKill(t *testing.T) {
 	s := named(t, size)
 	peer(t) // built before the clock starts
 	eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
-	threads, files := count(t, "/proc/self/task"), count(t, "/proc/self/fd")
+	threads, files := osThreads(t), descriptors(t)
 
 	ctx, cancel := context.WithTimeout(context.Background(), killTime(t))
 	defer cancel()
@@ -206,7 +207,7 @@ func TestKill(t *testing.T) {
 		t.Errorf("after it all: %v, %v", got.Data(), err)
 	}
 	checkNothingLeft(t, prefix, files)
-	t.Logf("threads: %d before, %d after", threads, count(t, "/proc/self/task"))
+	t.Logf("threads: %d before, %d after", threads, osThreads(t))
 }
 
 // The death of the writer ends every wait, and every read that finds it in the middle of a commit. The next writer
@@ -293,7 +294,7 @@ func testStreamKill(t *testing.T, every bool, opts ...Option) {
 	s := namedStream(t, slots, size, opts...)
 	peer(t) // built before the clock starts
 	eventually(t, "no parker is left from other tests", func() bool { return parkerThreads() == 0 })
-	files := count(t, "/proc/self/fd")
+	files := descriptors(t)
 	ctx, cancel := context.WithTimeout(context.Background(), killTime(t)/2)
 	defer cancel()
 	var wg sync.WaitGroup

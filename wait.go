@@ -422,7 +422,7 @@ func removeWatch(o *owned) {
 func newParker() (*parker, error) {
 	p := &parker{watches: make(map[uint64]*watching)}
 	var event *uintptr
-	if runtime.GOMAXPROCS(0) == 1 {
+	if runtime.GOMAXPROCS(0) == 1 && runtime.GOOS != "windows" { // whose events the runtime's poller doesn't know
 		event = new(uintptr)
 	}
 	var err error

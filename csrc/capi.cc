@@ -108,6 +108,35 @@ const char* jm_strerror(int status) {
   return "unknown status";
 }
 
+jm_reason jm_errno_reason(int error) {
+  static constexpr struct {
+    int error;
+    jm_reason reason;
+  } kReasons[] = {
+      {ENOSYS, JM_REASON_UNSUPPORTED},
+      {EEXIST, JM_REASON_EXISTS},
+      {ENOENT, JM_REASON_NOT_EXIST},
+      {EACCES, JM_REASON_ACCESS},
+      {EPERM, JM_REASON_NOT_PERMITTED},
+      {ENOMEM, JM_REASON_NO_MEMORY},
+      {ENOSPC, JM_REASON_NO_SPACE},
+      {EINVAL, JM_REASON_INVALID},
+      {EAGAIN, JM_REASON_AGAIN},
+      {EBUSY, JM_REASON_BUSY},
+      {ELOOP, JM_REASON_LINK},
+      {EBADF, JM_REASON_DESCRIPTOR},
+      {EMFILE, JM_REASON_DESCRIPTORS},
+      {EIO, JM_REASON_INPUT_OUTPUT},
+      {EFBIG, JM_REASON_TOO_LARGE},
+      {ENAMETOOLONG, JM_REASON_NAME_TOO_LONG},
+      {ENOTSUP, JM_REASON_NOT_SUPPORTED},
+  };
+  for (const auto& known : kReasons) {
+    if (known.error == error) return known.reason;
+  }
+  return JM_REASON_OTHER;
+}
+
 size_t jm_item_size(uint32_t dtype) { return judemap::item_size(dtype); }
 
 const char* jm_dtype_name(uint32_t dtype) {

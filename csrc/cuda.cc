@@ -14,7 +14,9 @@
 #define _WIN32_WINNT 0x0A00  // Windows 10
 #endif
 #define WIN32_LEAN_AND_MEAN
+#ifndef NOMINMAX
 #define NOMINMAX
+#endif
 #include <windows.h>
 #define JM_CUDA_CALL __stdcall
 #else

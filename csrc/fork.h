@@ -30,6 +30,10 @@ class Descriptor {
 
   // Opens a path. 0, or an errno value.
   int open(const char* path, int flags) noexcept;
+#ifdef _WIN32
+  // Takes one over: there is no fork, and a path does not tell all about how to open it.
+  void adopt(int descriptor) noexcept { descriptor_ = descriptor; }
+#endif
   void close() noexcept;
   int get() const noexcept { return descriptor_; }
 

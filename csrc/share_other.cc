@@ -3,7 +3,7 @@
 //
 // Where segments can't be shared between processes yet: every call says so.
 
-#ifndef __linux__
+#if !defined(__linux__) && !defined(_WIN32)
 
 #include <cerrno>
 
@@ -35,4 +35,4 @@ const char* Names::next(void*, std::size_t) noexcept { return nullptr; }
 }  // namespace share
 }  // namespace judemap
 
-#endif  // !__linux__
+#endif  // neither Linux nor Windows

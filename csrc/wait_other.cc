@@ -4,7 +4,7 @@
 // Waiting where there is nothing better yet: a parked thread looks every millisecond. Segments can't be shared between
 // processes there, so that only C and C++ threads in one process park here.
 
-#ifndef __linux__
+#if !defined(__linux__) && !defined(_WIN32)
 
 #include <cerrno>
 #include <chrono>
@@ -30,4 +30,4 @@ void signal_event(int) noexcept {}
 }  // namespace wait
 }  // namespace judemap
 
-#endif  // !__linux__
+#endif  // neither Linux nor Windows

@@ -27,6 +27,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -46,8 +47,8 @@ std::uint8_t byte_at(std::size_t i, std::uint64_t seed) {
 
 struct Buffer {
   explicit Buffer(std::size_t bytes)
-      : size(bytes), data(static_cast<std::uint8_t*>(std::aligned_alloc(4096, round(bytes)))) {}
-  ~Buffer() { std::free(data); }
+      : size(bytes), data(static_cast<std::uint8_t*>(::operator new(round(bytes), std::align_val_t{4096}))) {}
+  ~Buffer() { ::operator delete(data, std::align_val_t{4096}); }
   static std::size_t round(std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
   void number(std::uint64_t seed) {
     for (std::size_t i = 0; i < size; ++i) data[i] = byte_at(i, seed);

@@ -67,7 +67,7 @@ func TestEmptyAndDead(t *testing.T) {
 	if err := s.Fill([]int{3}, judemap.Uint8, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := watch.Process.Signal(os.Interrupt); err != nil { // it then shows what there is
+	if err := sendInterrupt(t, watch); err != nil { // it then shows what there is
 		t.Fatal(err)
 	}
 	if err := watch.Wait(); err != nil {

@@ -61,9 +61,6 @@ type workers interface {
 	events() <-chan event
 }
 
-// filmDescriptor is where a worker process finds the film: the first one behind the standard streams.
-const filmDescriptor = 3
-
 type processes struct {
 	program string
 	name    string // of the carrier
@@ -90,7 +87,9 @@ func (p *processes) start(t task) (*worker, error) {
 		args = append(args, "--work", t.work.String())
 	}
 	cmd := exec.Command(p.program, args...)
-	cmd.ExtraFiles = []*os.File{p.film}
+	if err := pass(cmd, p.film); err != nil {
+		return nil, err
+	}
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	in, err := cmd.StdinPipe()

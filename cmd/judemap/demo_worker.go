@@ -261,7 +261,7 @@ func work(name string, do func(context.Context, carrier, []byte, func(report) er
 	// What keys of a terminal send reaches all of the demo's processes; it is the demo's to say when each of them stops.
 	signal.Ignore(os.Interrupt, syscall.SIGQUIT, syscall.SIGHUP)
 
-	film, err := judemap.OpenFile(os.NewFile(filmDescriptor, "film"), judemap.WithReadOnly())
+	film, err := judemap.OpenFile(passed(), judemap.WithReadOnly())
 	if err != nil {
 		return fmt.Errorf("opening the film, which the demo passes to its workers: %w", err)
 	}

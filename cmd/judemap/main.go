@@ -32,7 +32,7 @@ func run() int {
 		return 0
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 130
-	case errors.Is(err, syscall.EPIPE): // whoever read the output has seen enough
+	case isClosedPipe(err): // whoever read the output has seen enough
 		return 141
 	}
 	fmt.Fprintf(os.Stderr, "judemap: %s\n", strings.TrimPrefix(err.Error(), "judemap: "))

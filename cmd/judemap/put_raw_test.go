@@ -401,7 +401,7 @@ func startProcess(t *testing.T, cmd *exec.Cmd) {
 // interrupt ends a process as Ctrl-C does.
 func interrupt(t *testing.T, cmd *exec.Cmd, status int) {
 	t.Helper()
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := sendInterrupt(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != status {

@@ -265,7 +265,7 @@ func TestPutStream(t *testing.T) {
 		case <-time.After(300 * time.Millisecond):
 			waited = true
 		}
-		if err := put.Process.Signal(os.Interrupt); err != nil {
+		if err := sendInterrupt(t, put); err != nil {
 			t.Fatal(err)
 		}
 		if <-ended; put.ProcessState.ExitCode() != 130 {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -35,7 +34,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := watch.Process.Signal(os.Interrupt); err != nil {
+	if err := sendInterrupt(t, watch); err != nil {
 		t.Fatal(err)
 	}
 	if err := watch.Wait(); err != nil {

@@ -51,6 +51,29 @@ typedef enum jm_status {
   JM_ERR_CUDA = 23           /* the CUDA driver refused; `why` has the error's name and the call */
 } jm_status;
 
+/* What an errno value of the core means. The C library's numbers are its own: other languages on the same system may
+ * have others for the same names, as Go has on Windows. */
+typedef enum jm_reason {
+  JM_REASON_OTHER = 0,          /* none of those below */
+  JM_REASON_UNSUPPORTED = 1,    /* ENOSYS: this platform can't do it */
+  JM_REASON_EXISTS = 2,         /* EEXIST: the name is taken */
+  JM_REASON_NOT_EXIST = 3,      /* ENOENT: there is no such name */
+  JM_REASON_ACCESS = 4,         /* EACCES: the file's permissions, or how the descriptor was opened, don't allow it */
+  JM_REASON_NOT_PERMITTED = 5,  /* EPERM: no permission would allow it, as where the file is sealed */
+  JM_REASON_NO_MEMORY = 6,      /* ENOMEM */
+  JM_REASON_NO_SPACE = 7,       /* ENOSPC: no room where the file lies */
+  JM_REASON_INVALID = 8,        /* EINVAL */
+  JM_REASON_AGAIN = 9,          /* EAGAIN: not now */
+  JM_REASON_BUSY = 10,          /* EBUSY */
+  JM_REASON_LINK = 11,          /* ELOOP: the name is a symbolic link's */
+  JM_REASON_DESCRIPTOR = 12,    /* EBADF: no open descriptor */
+  JM_REASON_DESCRIPTORS = 13,   /* EMFILE: this process has as many descriptors as it may have */
+  JM_REASON_INPUT_OUTPUT = 14,  /* EIO */
+  JM_REASON_TOO_LARGE = 15,     /* EFBIG: larger than a file can be there */
+  JM_REASON_NAME_TOO_LONG = 16, /* ENAMETOOLONG */
+  JM_REASON_NOT_SUPPORTED = 17  /* ENOTSUP: this file, or its file system, can't do it */
+} jm_reason;
+
 /* One segment, mapped into this process. */
 typedef struct jm_segment jm_segment;
 
@@ -99,6 +122,9 @@ typedef struct jm_tensor {
 
 /* An English sentence for a status, never NULL, owned by the library. */
 const char* jm_strerror(int status);
+
+/* What an errno value that came with JM_ERR_SYSTEM or JM_ERR_PIN_DENIED means. */
+jm_reason jm_errno_reason(int error);
 
 /* Bytes of one element of a type; 0 if it is unknown. */
 size_t jm_item_size(uint32_t dtype);

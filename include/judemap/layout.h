@@ -149,6 +149,15 @@ struct jm_stream_header {
 /* A slot's word of pins, in the bytes that jm_header keeps for later use: bit r says that reader r holds the slot. */
 #define JM_PINS_OFFSET 216
 
+/* Where a segment's header, or a stream's, says by which events Windows wakes the threads of other processes. The bytes
+ * are zero where nobody has parked yet, and on other systems. */
+#define JM_EVENTS_OFFSET 240
+
+struct jm_events {
+  JM_ATOMIC(uint64_t) key;           /* a random number, a part of the events' names; 0: there are none yet */
+  JM_ATOMIC(uint32_t) generation[2]; /* for sequence, and a stream's released: one more for each wake */
+};
+
 #ifdef __cplusplus
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free,
               "judemap: 32- and 64-bit atomics must be lock-free: a lock inside one process does not order another");
@@ -190,6 +199,10 @@ static_assert(offsetof(jm_stream_header, table) == 1024, "layout: stream, table"
 static_assert(offsetof(jm_stream_header, places) == 4096, "layout: stream, places");
 static_assert(offsetof(jm_place, cursor) == 0 && offsetof(jm_place, process) == 8, "layout: stream, a place");
 static_assert(sizeof(jm_stream_header) == JM_STREAM_HEADER, "layout: stream, header");
+static_assert(JM_EVENTS_OFFSET + sizeof(jm_events) == JM_DATA_OFFSET, "layout: events");
+static_assert(JM_EVENTS_OFFSET >= offsetof(jm_header, later), "layout: events, in bytes for later use");
+static_assert(JM_EVENTS_OFFSET == offsetof(jm_stream_header, block) + offsetof(jm_stream_block, zero),
+              "layout: stream, events");
 static_assert(JM_PINS_OFFSET == offsetof(jm_header, later), "layout: a slot's pins");
 #endif
 

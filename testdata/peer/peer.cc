@@ -40,6 +40,12 @@ using pattern::shape_of;
   std::exit(1);
 }
 
+// The descriptor that this process was given: Windows, which keeps no numbers, has it in the environment.
+int passed() {
+  const char* text = std::getenv("JUDEMAP_FILE");
+  return text == nullptr ? 3 : std::atoi(text);
+}
+
 void write(judemap::Segment& segment, std::uint64_t n, std::uint64_t commits) {
   std::vector<std::int64_t> values(n);
   for (std::uint64_t i = 0; commits == 0 || i < commits; ++i) {
@@ -176,7 +182,7 @@ bool stream_command(const std::string& command, const char* name, std::uint64_t 
     }
   }
   judemap::Stream stream;
-  const jm_status opened = std::strcmp(name, "-") == 0 ? stream.open(3) : stream.open(name);
+  const jm_status opened = std::strcmp(name, "-") == 0 ? stream.open(passed()) : stream.open(name);
   if (opened != JM_OK) fail("open", opened);
   if (command == "stream-write") {
     stream_write(stream, first, second);
@@ -212,14 +218,14 @@ int main(int argc, char** argv) {
       if (const jm_status status = judemap::Segment::remove(argv[2])) fail("remove", status);
     }
   }
-  const jm_status opened = std::strcmp(argv[2], "-") == 0 ? segment.open(3) : segment.open(argv[2]);
+  const jm_status opened = std::strcmp(argv[2], "-") == 0 ? segment.open(passed()) : segment.open(argv[2]);
   if (opened != JM_OK) fail("open", opened);
   if (command == "write") {
     write(segment, number(3), number(4));
   } else if (command == "idle") {
     const unsigned char one = 1;
     if (const jm_status status = segment.write(nullptr, 0, JM_UINT8, &one, 1)) fail("write", status);
-    for (;;) pause();
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   } else if (command == "read") {
     read(segment, number(3), number(4));
   } else if (command == "park") {

@@ -1,0 +1,14 @@
+//go:build !windows
+
+package judemap
+
+import (
+	"os"
+	"os/exec"
+)
+
+// passFiles has a process inherit files, as the first after the standard ones.
+func passFiles(cmd *exec.Cmd, files []*os.File) { cmd.ExtraFiles = files }
+
+// passedFile is the first of them.
+func passedFile() *os.File { return os.NewFile(3, "segment") }
