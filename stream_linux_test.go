@@ -3,7 +3,6 @@
 package judemap
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"

@@ -3,7 +3,7 @@
 //
 // Where segments can't be shared between processes yet: every call says so.
 
-#if !defined(__linux__) && !defined(_WIN32)
+#if !defined(__linux__) && !defined(_WIN32) && !defined(__APPLE__)
 
 #include <cerrno>
 
@@ -35,4 +35,4 @@ const char* Names::next(void*, std::size_t) noexcept { return nullptr; }
 }  // namespace share
 }  // namespace judemap
 
-#endif  // neither Linux nor Windows
+#endif  // another system

@@ -63,7 +63,7 @@ class Parker {
   std::mutex mutex_;  // guards the number of lanes, and of watches in each; taken before a lane's
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<bool> stopping_{false};
-  int event_ = -1;                // the caller's, who closes it
+  int event_ = -1;                // what wait::signal_event takes
   std::uint32_t generation_ = 0;  // of the process that made it
 };
 
