@@ -1,12 +1,14 @@
-# make run    the demo: a camera's frames through a segment, from one producer to several consumers
-# make test   all tests, Go and C++
-# make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, portability
+# make help   this list
+# make run    the demo: a camera's frames through a stream, from one producer to several consumers
+# make test   all tests, Go and C++; at the end, what was skipped and why
+# make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, platforms
 # make check-all  the same with all mutants, of which make check takes a third
+# make platforms  the tests on other processors and systems, by emulators; where nothing can run here, links or compiles
 # make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
-# make platforms  the tests on other processors, C libraries and compilers; what can't run here is linked or compiled
 # make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
 # make bench-cuda  copies from segments to a CUDA device, where there is one
 # make fmt    format all sources
+# make clean  remove what was built
 
 GO ?= go
 BUILD ?= build
@@ -17,20 +19,23 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: run build test test-go test-cpp check check-all examples platforms bench bench-cuda fmt clean
+.PHONY: help run build test test-go test-cpp check check-all platforms examples bench bench-cuda fmt clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 run: build
 	bin/judemap demo
 
 build:
+	@GO="$(GO)" test/needs.sh
 	$(GO) build -o bin/judemap ./cmd/judemap
 
-test: test-cpp test-go
+test:
+	GO="$(GO)" BUILD="$(BUILD)" test/test.sh
 
-# One package after the other: the command's tests list all segments of the machine, and the package's have some that are
-# cut short while somebody looks.
 test-go:
-	$(GO) test -p 1 ./...
+	GO="$(GO)" test/go.sh
 
 test-cpp:
 	test/cpp.sh $(BUILD)/plain

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package judemap_test
+package judemap
 
 import (
 	"bytes"
@@ -11,23 +11,12 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/judemap/judemap"
 	"github.com/judemap/judemap/internal/floor"
 )
 
 // Each benchmark stands beside the floor that bounds it, measured in the same run: by=floor is memcpy for the calls
 // that copy, memset for Fill, a pair of channels for a wake; by=C++ is the same call in a C++ loop, without Go.
 // `make bench` runs them several times over and prints medians, spreads and ratios.
-
-func segment(b *testing.B, size int) *judemap.Segment {
-	b.Helper()
-	s, err := judemap.New(size)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = s.CloseWait() })
-	return s
-}
 
 // touched returns memory that has pages of its own: what was never written to is all one page of zeros.
 func touched(size int) []byte { return bytes.Repeat([]byte{1}, size) }
@@ -44,8 +33,8 @@ func copyFloor(dst, src []byte, n int) {
 var sizes = []int{24, 4 << 10, 64 << 10, 602112, 8 << 20, 64 << 20} // 602112: a 224x224 RGB float32 picture
 
 func BenchmarkRead(b *testing.B) {
-	s := segment(b, 1024)
-	if err := s.Fill([]int{1, 8, 8, 3}, judemap.Float32, 1); err != nil {
+	s := newSegment(b, 1024)
+	if err := s.Fill([]int{1, 8, 8, 3}, Float32, 1); err != nil {
 		b.Fatal(err)
 	}
 	b.Run("by=judemap", func(b *testing.B) {
@@ -61,8 +50,8 @@ func BenchmarkRead(b *testing.B) {
 
 // BenchmarkReadParallel: readers share nothing that they write, so their number does not slow them down.
 func BenchmarkReadParallel(b *testing.B) {
-	s := segment(b, 1024)
-	if err := s.Fill([]int{1, 8, 8, 3}, judemap.Float32, 1); err != nil {
+	s := newSegment(b, 1024)
+	if err := s.Fill([]int{1, 8, 8, 3}, Float32, 1); err != nil {
 		b.Fatal(err)
 	}
 	b.RunParallel(func(pb *testing.PB) {
@@ -77,13 +66,13 @@ func BenchmarkReadParallel(b *testing.B) {
 
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range sizes {
-		s, src, dst := segment(b, size), touched(size), touched(size)
+		s, src, dst := newSegment(b, size), touched(size), touched(size)
 		shape := []int{size}
 		b.Run(fmt.Sprintf("size=%d/by=judemap", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for range b.N {
-				if err := s.Write(shape, judemap.Uint8, src); err != nil {
+				if err := s.Write(shape, Uint8, src); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -101,8 +90,8 @@ func BenchmarkWrite(b *testing.B) {
 
 func BenchmarkReadInto(b *testing.B) {
 	for _, size := range sizes {
-		s, src, dst := segment(b, size), touched(size), touched(size)
-		if err := s.Write([]int{size}, judemap.Uint8, src); err != nil {
+		s, src, dst := newSegment(b, size), touched(size), touched(size)
+		if err := s.Write([]int{size}, Uint8, src); err != nil {
 			b.Fatal(err)
 		}
 		b.Run(fmt.Sprintf("size=%d/by=judemap", size), func(b *testing.B) {
@@ -126,20 +115,20 @@ func BenchmarkFill(b *testing.B) {
 		if size < 4096 {
 			continue
 		}
-		s, dst := segment(b, size), touched(size)
+		s, dst := newSegment(b, size), touched(size)
 		shape := []int{size / 4}
 		b.Run(fmt.Sprintf("size=%d/by=judemap", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for range b.N {
-				if err := s.Fill(shape, judemap.Float32, 1.5); err != nil {
+				if err := s.Fill(shape, Float32, 1.5); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 		b.Run(fmt.Sprintf("size=%d/by=floor", size), func(b *testing.B) {
 			b.SetBytes(int64(size))
-			floor.Memset(dst, b.N)
+			floor.Memset(dst, 1, b.N)
 		})
 	}
 }
@@ -147,14 +136,14 @@ func BenchmarkFill(b *testing.B) {
 // BenchmarkWake: a commit wakes parked goroutines, and the last of them wakes who commits, by a commit too; against the
 // same with channels that are closed.
 func BenchmarkWake(b *testing.B) {
-	for _, waiters := range []int{1, 256} {
+	for _, waiters := range []int{1, 4, 16, 64, 256} {
 		b.Run(fmt.Sprintf("waiters=%d/by=judemap", waiters), func(b *testing.B) {
-			ping, pong := segment(b, 8), segment(b, 8)
+			ping, pong := newSegment(b, 8), newSegment(b, 8)
 			ctx := context.Background()
 			wake(b, waiters,
-				func(s int) error { return []*judemap.Segment{ping, pong}[s].Fill(nil, judemap.Uint8, 1) },
+				func(s int) error { return []*Segment{ping, pong}[s].Fill(nil, Uint8, 1) },
 				func(s int, round uint64) error {
-					_, err := []*judemap.Segment{ping, pong}[s].Next(ctx, 2*round)
+					_, err := []*Segment{ping, pong}[s].Next(ctx, 2*round)
 					return err
 				})
 		})

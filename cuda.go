@@ -8,9 +8,9 @@ import (
 	"unsafe"
 )
 
-// Pin locks the segment's pages in physical memory; pinning again does nothing. A transfer to a device wants more, see
-// RegisterCUDA. [ErrPinDenied] is not fatal: the segment works as before, and the error says how many bytes were asked for.
-// On Linux the limit is the one that `ulimit -l` shows.
+// Pin locks the pages of s in physical memory, so that they are never swapped out. Pinning again does nothing. For
+// transfers to a CUDA device use RegisterCUDA, which does more. If the error is [ErrPinDenied], s works as before; the
+// error says how many bytes were asked for. On Linux `ulimit -l` shows the limit. The other error is [ErrClosed].
 func (s *handle) Pin() error {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
@@ -30,7 +30,7 @@ func (s *handle) Pin() error {
 	return nil
 }
 
-// Unpin undoes Pin. It is safe when s isn't pinned, or is closed.
+// Unpin undoes Pin. It does nothing if s is not pinned, or is closed.
 func (s *handle) Unpin() {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
@@ -41,21 +41,25 @@ func (s *handle) Unpin() {
 	}
 }
 
-// IsPinned says whether the segment's pages are locked in physical memory. It is false once s is closed.
+// IsPinned says whether the pages of s are locked in physical memory by Pin. It is false once s is closed.
 func (s *handle) IsPinned() bool { return s.open.Load() && s.pinned.Load() }
 
-// RegisterCUDA registers the memory of s, all slots of a stream at once, with the CUDA driver, for a device by its number.
-// cudaMemcpyAsync from [Segment.DataPtr], to any device, then needs no staging copy and runs beside other work, and kernels
-// see the memory at DevicePtr. It locks the pages, pinned or not. The driver is loaded when this is first called; none is
-// needed to build a program. Registering again with the same device does nothing. Close undoes it before the memory goes:
-// the device must be done with the memory by then.
+// RegisterCUDA registers the memory of s (of a stream all slots at once) with the CUDA driver, for the device of this
+// number. A cudaMemcpyAsync from [Segment.DataPtr] to any device then needs no staging copy and runs while other work
+// goes on, and kernels can use the memory at DevicePtr. It locks the pages, whether Pin did or not. The first call in a
+// process loads the driver; a program can be built without one. Registering again with the same device does nothing.
+// Close unregisters the memory before it gives it back; by then no device may use the memory any more.
 //
-// What was opened [WithReadOnly] can be registered with devices that can read only
-// (CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED).
+// A segment that was opened [WithReadOnly] can be registered only with a device that supports memory that the process
+// can't write to (CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED).
 //
-// Errors, after which s works as before: [ErrUnsupported] if there is no driver or no device, with the reason, and for
-// [WithReadOnly]; [ErrCUDA] for what the driver refuses, with its name for that; fs.ErrInvalid if s is registered with
-// another device; [ErrClosed].
+// Errors, after which s works as before:
+//
+//   - [ErrUnsupported] if there is no driver or no device, or if the device does not support memory opened
+//     [WithReadOnly]; the error says which.
+//   - [ErrCUDA] if the driver refuses; the error has the driver's name for the reason.
+//   - fs.ErrInvalid if s is registered with another device, or if device is no device number.
+//   - [ErrClosed].
 func (s *handle) RegisterCUDA(device int) error {
 	if device < 0 || device > math.MaxInt32 {
 		return fmt.Errorf("judemap: CUDA devices have numbers from 0 on, not %d: %w", device, fs.ErrInvalid)
@@ -73,11 +77,12 @@ func (s *handle) RegisterCUDA(device int) error {
 	return err
 }
 
-// UnregisterCUDA undoes RegisterCUDA. It is safe when s isn't registered, or is closed. The device must be done with the
-// memory.
+// UnregisterCUDA undoes RegisterCUDA. It does nothing if s is not registered, or is closed. By then no device may use
+// the memory any more.
 //
-// The error is [ErrCUDA] if the driver refuses. If it still has the memory registered then, DevicePtr is not 0; Close does
-// not unmap the addresses of such memory, since the driver would take whatever comes there next for registered.
+// The error is [ErrCUDA] if the driver refuses. If DevicePtr is not 0 after that, the driver still has the memory
+// registered. Close then keeps the addresses of that memory reserved, because the driver would take anything mapped
+// there later for registered memory.
 func (s *handle) UnregisterCUDA() error {
 	s.pinning.Lock()
 	defer s.pinning.Unlock()
@@ -89,13 +94,14 @@ func (s *handle) UnregisterCUDA() error {
 	return err
 }
 
-// DataPtr returns the address of a tensor's data: of a frame of a stream, 256-byte aligned, for the same uses as
-// [Segment.DataPtr]. It is good for as long as t is reachable, and the data for as long as the frame is held.
+// DataPtr returns the address of a tensor's data, for the same uses as [Segment.DataPtr]. For a view of a segment and
+// for a frame of a stream it is 256-byte aligned. The address may be used as long as t is reachable; the data is whole
+// as long as t is valid, see [Tensor.Valid].
 func (t *Tensor) DataPtr() uintptr { return uintptr(t.data) }
 
-// DevicePtr returns the address at which the CUDA device of [Stream.RegisterCUDA] sees the data of a frame, or that of
-// [Segment.RegisterCUDA] a view's; 0 if its Stream or Segment isn't registered, or is closed, and for a copy. What
-// [Tensor.DataPtr] says holds.
+// DevicePtr returns the address at which the CUDA device sees the tensor's data: the device of [Segment.RegisterCUDA]
+// or [Stream.RegisterCUDA]. It is 0 for a copy, and if the Segment or Stream is not registered or is closed. The
+// address may be used as long as that of [Tensor.DataPtr].
 func (t *Tensor) DevicePtr() uintptr {
 	if t.mapping == nil {
 		return 0
@@ -105,8 +111,9 @@ func (t *Tensor) DevicePtr() uintptr {
 	return pointer
 }
 
-// DataPtr returns the address of the data, 256-byte aligned, for the TensorFlow C API, ONNX Runtime or CUDA; 0 once s
-// is closed. It does not keep s: the address is good for as long as s is open and reachable.
+// DataPtr returns the address of the tensor's data in s, 256-byte aligned, for libraries such as the TensorFlow C API,
+// ONNX Runtime or CUDA. It is 0 once s is closed. The address does not keep s: it may be used as long as s is open and
+// reachable.
 func (s *Segment) DataPtr() uintptr {
 	if !s.open.Load() {
 		return 0
@@ -114,14 +121,15 @@ func (s *Segment) DataPtr() uintptr {
 	return uintptr(unsafe.Pointer(s.mapping.header)) + DataOffset
 }
 
-// DevicePtr returns the address at which the CUDA device of [Segment.RegisterCUDA] sees the data; 0 if s isn't registered,
-// or is closed. It does not keep s.
+// DevicePtr returns the address at which the CUDA device of [Segment.RegisterCUDA] sees the data at DataPtr. It is 0 if
+// s is not registered, or is closed. The address does not keep s.
 func (s *Segment) DevicePtr() uintptr { return s.devicePtr(s.DataPtr()) }
 
-// SlotDevicePtr is [Stream.Slot] for the CUDA device of [Stream.RegisterCUDA]; 0 also if s isn't registered.
+// SlotDevicePtr returns the address at which the CUDA device of [Stream.RegisterCUDA] sees the data of slot i. It is 0
+// if there is no slot i, or s is not registered, or is closed.
 func (s *Stream) SlotDevicePtr(i int) uintptr { return s.devicePtr(s.Slot(i)) }
 
-// devicePtr returns where the device sees an address in s; 0 for 0.
+// devicePtr returns the device's address for the address at in s; it returns 0 for 0.
 func (s *handle) devicePtr(at uintptr) uintptr {
 	if at == 0 {
 		return 0

@@ -5,11 +5,11 @@ import (
 	"reflect"
 )
 
-// DType is the type of a tensor's elements. Its numbers are those of the segment header.
+// DType is the type of a tensor's elements. Its values are the numbers that stand in the segment header.
 type DType uint32
 
 // The element types. Bool takes one byte, 0 or 1. Complex64 is a real and an imaginary float32. The Node addon knows
-// those up to Bool.
+// only the types from Float32 to Bool.
 const (
 	Float32 DType = iota
 	Float64
@@ -29,8 +29,8 @@ const (
 	Complex64    //
 )
 
-// dtypes is JM_DTYPES of include/judemap/layout.h in Go; a test compares them. The kind is that of the Go types that
-// are such elements. The small floats have types of their own: see DTypeOf.
+// dtypes is the table JM_DTYPES of include/judemap/layout.h in Go; a test compares the two. kind is the kind of the Go
+// types whose values are such elements. The small floats have Go types of their own, see DTypeOf.
 var dtypes = [...]struct {
 	name string
 	size int
@@ -54,7 +54,7 @@ var dtypes = [...]struct {
 	Complex64:    {"complex64", 8, reflect.Complex64},
 }
 
-// dtypeOfKind is the other way round. Kinds that no [Element] has are not looked up.
+// dtypeOfKind returns the DType for a kind. It is never asked for a kind that no [Element] has.
 var dtypeOfKind = func() (of [reflect.Complex64 + 1]DType) {
 	for d, t := range dtypes {
 		of[t.kind] = DType(d)
@@ -62,7 +62,7 @@ var dtypeOfKind = func() (of [reflect.Complex64 + 1]DType) {
 	return of
 }()
 
-// Size returns the bytes of one element, or 0 if d is unknown.
+// Size returns the size of one element in bytes, or 0 if d is unknown.
 func (d DType) Size() int {
 	if int64(d) < int64(len(dtypes)) {
 		return dtypes[d].size
@@ -70,7 +70,8 @@ func (d DType) Size() int {
 	return 0
 }
 
-// String returns the name, as in "float32", that [ParseDType] takes back.
+// String returns the name, such as "float32", which [ParseDType] accepts. For an unknown d it returns, for example,
+// "DType(99)".
 func (d DType) String() string {
 	if d.Size() == 0 {
 		return fmt.Sprintf("DType(%d)", uint32(d))
@@ -78,9 +79,9 @@ func (d DType) String() string {
 	return dtypes[d].name
 }
 
-// ParseDType returns the type of that name, which is the constant's in lower case: "float32", "uint8", "bfloat16", …;
-// with an underscore in "float8_e4m3fn" and "float8_e5m2". Any other name gives an error that satisfies errors.Is(err,
-// [ErrDType]).
+// ParseDType returns the type with this name. The names are those of the constants in lower case, such as "float32",
+// "uint8" and "bfloat16", except "float8_e4m3fn" and "float8_e5m2", which have an underscore. For any other name the
+// error satisfies errors.Is(err, [ErrDType]).
 func ParseDType(s string) (DType, error) {
 	for d, t := range dtypes {
 		if t.name == s {
@@ -90,21 +91,22 @@ func ParseDType(s string) (DType, error) {
 	return 0, fmt.Errorf("%w: no type is named %q", ErrDType, s)
 }
 
-// Element is what a tensor can hold: Go's types for the elements of [DType], and types made from them. The small floats
-// are elements as [F16], [BF16], [F8E4M3FN] and [F8E5M2].
+// Element is the constraint for Go types that are elements of a tensor, and for types made from them. The small floats
+// are [F16], [BF16], [F8E4M3FN] and [F8E5M2].
 type Element interface {
 	~float32 | ~float64 | ~int32 | ~int64 | ~uint8 | ~int8 | ~uint16 | ~int16 | ~bool | ~uint32 | ~uint64 | ~complex64
 }
 
 // DTypeOf returns the element type for T.
 //
-// F16, BF16, F8E4M3FN and F8E5M2 are floats by their names: a type made from one of them, as in `type Weight F16`, is to
-// Go a type made from uint16 or uint8, and DTypeOf says so. An alias, `type Weight = F16`, is F16 itself.
+// Only F16, BF16, F8E4M3FN and F8E5M2 themselves are small floats. A type made from one of them, as in `type Weight
+// F16`, is to Go a type made from uint16 or uint8, and DTypeOf returns Uint16 or Uint8 for it. An alias, `type Weight =
+// F16`, is F16 itself.
 func DTypeOf[T Element]() DType {
 	kind := reflect.TypeFor[T]().Kind()
 	switch kind {
 	case reflect.Uint16:
-		switch any((*T)(nil)).(type) { // a pointer, since a value would have to be allocated
+		switch any((*T)(nil)).(type) { // a pointer, because a value in an interface is allocated
 		case *F16:
 			return Float16
 		case *BF16:

@@ -162,3 +162,26 @@ func ExampleOpenOrCreateStream() {
 	// shared stream "judemap-example-stream-restarts", 4 slots: float32 [3], version 2
 	// shared stream "judemap-example-stream-restarts", 4 slots: float32 [3], version 4
 }
+
+// What the header of a segment or stream says, without mapping it.
+func ExampleStat() {
+	s, err := judemap.Create("judemap-example-stat", 1<<20)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer judemap.Remove("judemap-example-stat")
+	defer s.Close()
+	if err := judemap.WriteSlice(s, []int{3}, []float32{1, 2, 3}); err != nil {
+		log.Fatal(err)
+	}
+
+	info, err := judemap.Stat("judemap-example-stat") // another process's, which may not even have the right to write
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info)
+	fmt.Println(info.DType, info.Shape, info.Bytes, "of", info.Capacity, "bytes; writer", info.Writer)
+	// Output:
+	// segment "judemap-example-stat": float32 [3], version 2
+	// float32 [3] 12 of 1048576 bytes; writer other
+}

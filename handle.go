@@ -10,45 +10,47 @@ import (
 	"unsafe"
 )
 
-// A handle is what a [Segment] and a [Stream] have in common: a mapping, the file behind it, the right to write, parked
-// readers, and the end.
+// A handle is what a [Segment] and a [Stream] have in common: the mapping, the file behind it, the right to write, the
+// parked readers, and closing.
 type handle struct {
-	// What every call looks at, and few change.
+	// These fields are read by every call and seldom changed.
 	mapping  *mapping
 	capacity int
-	maxBytes int    // of a copy that is made here
+	maxBytes int    // the most bytes of a copy that ReadCopy and View make
 	name     string // "" if there is none
 	shared   bool   // other processes may have it too
 	readOnly bool
-	spin     time.Duration // before a goroutine that waits for another process parks
+	spin     time.Duration // how long a wait for another process spins before it parks
 	open     atomic.Bool
-	ended    atomic.Bool   // s is closed, and what end gives back first is given back
-	attached atomic.Bool   // no other process can write: it is not shared, or this Segment is the writer
+	ended    atomic.Bool   // s is closed, and end has called its giveBack
+	attached atomic.Bool   // no other process can write: s is not shared, or s is the writer
 	turn     chan struct{} // see writing
 	released chan struct{} // closed when the memory is given back
-	closeErr error         // set before that
+	closeErr error         // set before released is closed
 
-	_ cacheLine // what changes with every commit or wait is not on the lines of the above
+	_ cacheLine // the fields below change with every commit or wait, and lie on other cache lines
 
-	// writing is held by the one goroutine that writes, or by a reader whose turn it is: a writer hands writing over, by
-	// turn, to a reader that it has outrun for too long. outrun counts those.
+	// writing is held by the one goroutine that writes, or by a reader that has its turn. A reader that commits have
+	// kept from reading for too long counts itself in outrun. A writer that ends then hands writing, still locked, to
+	// one such reader by sending on turn.
 	writing  sync.Mutex
 	outrun   atomic.Int32
-	finished bool // other processes see nothing of s any more; guarded by writing
+	finished bool // other processes no longer see anything of s; guarded by writing
 
 	_        cacheLine
 	waiters  waiters
 	counters counters
 
-	// pinning orders Pin, RegisterCUDA, and what undoes them, with the memory's end.
+	// pinning is held by Pin, RegisterCUDA and their opposites, and while the memory is given back.
 	pinning sync.Mutex
 	pinned  atomic.Bool // stored with pinning held
 }
 
-// cacheLine keeps its neighbours apart. 128 bytes: processors fetch lines in pairs.
+// cacheLine separates the fields before it from those after it. It has 128 bytes, because processors fetch cache lines
+// in pairs.
 type cacheLine [128]byte
 
-// init makes the zero handle one of a core.
+// init makes the zero handle a handle of the core's c.
 func (s *handle) init(c core, name string, shared bool, o *options) {
 	if o.polls {
 		c.setPoll(o.poll)
@@ -62,8 +64,8 @@ func (s *handle) init(c core, name string, shared bool, o *options) {
 	s.open.Store(true)
 }
 
-// Version returns the sequence: 0 before the first commit, 2 more after each, and odd while a commit is in progress.
-// It is 0 once s is closed.
+// Version returns the segment's sequence number: 0 before the first commit, 2 more after each commit, and odd while a
+// commit is in progress. It is 0 once s is closed.
 func (s *handle) Version() uint64 {
 	if !s.open.Load() {
 		return 0
@@ -73,14 +75,16 @@ func (s *handle) Version() uint64 {
 	return version
 }
 
-// ByteCapacity returns the bytes of tensor that s was made for. In a segment without the coordination block (the Node
-// addon's) it is all that lies behind the header.
+// ByteCapacity returns how many bytes of tensor s has room for; for a stream, how many each slot has. It is what the
+// maker asked for. A segment of the Node addon does not record that, and ByteCapacity then is the size of all that lies
+// behind the header.
 func (s *handle) ByteCapacity() int { return s.capacity }
 
-// Name returns the name under which other processes find s: "" for a segment of [New] or [OpenFile].
+// Name returns the name under which other processes find s. It is "" for a segment of [New] or [OpenFile], which has
+// none.
 func (s *handle) Name() string { return s.name }
 
-// end closes s: giveBack does what there is to do before other processes see no more of it.
+// end closes s. It calls giveBack, unless that is nil, before other processes see that s is closed.
 func (s *handle) end(giveBack func()) {
 	if s.open.CompareAndSwap(true, false) {
 		s.waiters.wake()
@@ -92,7 +96,7 @@ func (s *handle) end(giveBack func()) {
 	}
 }
 
-// awaitRelease waits until the memory of a closed handle is given back, and returns what kept it from that.
+// awaitRelease waits until the memory of a closed handle is given back, and returns the error if that failed.
 func (s *handle) awaitRelease() error {
 	if s.mapping == nil { // the zero handle
 		return nil
@@ -101,8 +105,8 @@ func (s *handle) awaitRelease() error {
 	return s.closeErr
 }
 
-// finish gives back what other processes see of a closed Segment. Where a write is running it does nothing: the write
-// calls it when it has ended.
+// finish gives back what other processes see of a closed Segment. It does nothing while a write is running: that write
+// calls finish when it ends.
 func (s *handle) finish() {
 	if !s.writing.TryLock() {
 		return
@@ -112,7 +116,7 @@ func (s *handle) finish() {
 		return
 	}
 	s.finished = true
-	s.waiters.mu.Lock() // File must not find a descriptor that is another file's by then
+	s.waiters.mu.Lock() // so that File does not use a descriptor that close has closed
 	removeWatch(s.mapping.owned)
 	s.mapping.core.close()
 	s.waiters.mu.Unlock()
@@ -122,7 +126,7 @@ func (s *handle) finish() {
 // giveBack gives the memory back.
 func (s *handle) giveBack() {
 	s.pinning.Lock()
-	// retire would unregister too, and has no words for what is wrong with that.
+	// Unregister first, because retire would do it too but returns no text for its error.
 	cudaErr := s.mapping.core.unregisterCUDA()
 	s.closeErr = s.mapping.core.retire()
 	if cudaErr != nil {
@@ -130,15 +134,15 @@ func (s *handle) giveBack() {
 	}
 	s.pinned.Store(false)
 	s.pinning.Unlock()
-	s.mapping.core.wake() // who parked after the last wake, before he could know
+	s.mapping.core.wake() // for a thread that parked after the last wake and had not yet seen the end
 	s.mapping.closed()
 	runtime.KeepAlive(s.mapping)
 	close(s.released)
 }
 
-// lockWriting takes the right to write among goroutines. The core takes that among processes.
+// lockWriting takes the right to write among the goroutines of this process. The core takes the right among processes.
 func (s *handle) lockWriting() error {
-	if !s.open.Load() { // the zero Segment has no lock that would end it
+	if !s.open.Load() { // closed, or the zero Segment: nothing to wait for
 		return ErrClosed
 	}
 	s.writing.Lock()
@@ -149,21 +153,21 @@ func (s *handle) lockWriting() error {
 	return nil
 }
 
-// attach notes that a commit has begun, and so that s is the writer.
+// attach notes that a commit has begun, which makes s the writer.
 func (s *handle) attach() {
 	if !s.attached.Load() {
 		s.attached.Store(true)
 	}
 }
 
-// unlockWriting ends a write, whatever became of it, and wakes the parked readers.
+// unlockWriting ends a write, successful or not, and wakes the parked readers.
 func (s *handle) unlockWriting() {
 	s.letGo()
 	s.waiters.wake()
 }
 
-// letGo ends the right to write among goroutines: a reader that was outrun for too long gets it, if there is one. It
-// ends s if Close was called meanwhile.
+// letGo gives up the right to write among goroutines. A reader that waits for its turn gets it, if there is one. letGo
+// finishes s if Close was called meanwhile.
 func (s *handle) letGo() {
 	if s.outrun.Load() != 0 {
 		select {
@@ -173,15 +177,17 @@ func (s *handle) letGo() {
 		}
 	}
 	s.writing.Unlock()
-	// Loaded after the unlock: Close stores ended, then tries to lock, so one of the two sees the other.
+	// ended is loaded after the unlock. Close stores ended and then tries to lock, so at least one of the two sees the
+	// other.
 	if s.ended.Load() {
 		s.finish()
 	}
 }
 
-// writeError says why the core refused a tensor of this shape and type, and of length bytes of data; -1: of none.
+// writeError says why the core refused a tensor of this shape and type. length is that of the data in bytes, or -1 if
+// the call had no data.
 func (s *handle) writeError(err error, shape []int, dtype DType, length int) error {
-	// The errors print clones of the shape, so that the caller's does not escape to the heap.
+	// Print a clone of the shape, so that the caller's slice does not escape to the heap.
 	shape = slices.Clone(shape)
 	bytes, sizeErr := tensorBytes(shape, dtype)
 	switch {
@@ -204,16 +210,18 @@ func (s *handle) writeError(err error, shape []int, dtype DType, length int) err
 	return fmt.Errorf("judemap: starting to write: %w", err)
 }
 
-// Stats says what was done through one Segment or Stream. Others, also those of the same name, have their own.
+// Stats counts what was done through one Segment or Stream. Every Segment has its own counts, also where several have
+// one name.
 type Stats struct {
-	Commits uint64 // commits that ended, failed Updates of a Segment included
+	Commits uint64 // commits that ended, also those of a failed Update of a Segment
 	Reads   uint64 // tensors that were read
-	Retries uint64 // attempts at a read that a commit spoiled
+	Retries uint64 // attempts to read that failed because of a commit
 	Parks   uint64 // times that a reader parked
-	Wakes   uint64 // times that a commit woke parked readers: once for this Segment's, and once for all others'
+	Wakes   uint64 // times that a commit woke parked readers; those of this Segment and all others count as one each
 }
 
-// Stats returns the counts since s was made or opened. They are taken one by one, while others go on.
+// Stats returns the counts since s was made or opened. Other goroutines may go on meanwhile, so the counts need not be
+// of the same moment.
 func (s *handle) Stats() Stats {
 	if s.mapping == nil {
 		return Stats{}
@@ -226,20 +234,20 @@ func (s *handle) Stats() Stats {
 	return Stats{commits, s.counters.reads.load(), s.counters.retries.Load(), parks, wakes + groups}
 }
 
-// counters are what neither the core nor waiters count.
+// counters has the counts that neither the core nor waiters keep.
 type counters struct {
 	reads   striped
 	retries atomic.Uint64
 }
 
-// striped is a counter that readers on several processors seldom share a cache line of.
+// striped is a counter in several cache lines, so that readers on several processors seldom write to the same one.
 type striped [8]struct {
 	n atomic.Uint64
 	_ [56]byte
 }
 
 func (c *striped) add() {
-	// Goroutines have stacks of their own, of 2 KiB at least.
+	// The address of a local variable tells goroutines apart: each has a stack of its own, of 2 KiB at least.
 	var here byte
 	c[uintptr(unsafe.Pointer(&here))>>11%uintptr(len(c))].n.Add(1)
 }

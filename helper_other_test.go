@@ -12,3 +12,6 @@ func passFiles(cmd *exec.Cmd, files []*os.File) { cmd.ExtraFiles = files }
 
 // passedFile is the first of them.
 func passedFile() *os.File { return os.NewFile(3, "segment") }
+
+// useOwnFolder does nothing: what has no name is seen by nobody here.
+func useOwnFolder() error { return nil }

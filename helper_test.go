@@ -524,6 +524,9 @@ var roles = map[string]func(s *Segment, args []string) error{
 func TestMain(m *testing.M) {
 	name := os.Getenv("JUDEMAP_ROLE")
 	if name == "" {
+		if err := useOwnFolder(); err != nil {
+			panic(err)
+		}
 		code := m.Run()
 		_ = os.RemoveAll(removeAfterwards)
 		os.Exit(code)
@@ -576,9 +579,13 @@ var (
 		if err != nil {
 			return "", err
 		}
-		program := filepath.Join(dir, "peer")
+		program := filepath.Join(dir, programName("peer"))
+		libraries := "-ldl"
+		if runtime.GOOS == "windows" {
+			libraries = "-static" // those of the compiler, which no PATH needs to name then
+		}
 		out, err := exec.Command(strings.TrimSpace(string(cxx)), "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror",
-			"-Iinclude", "testdata/peer/peer.cc", "judemap_core.cc", "-pthread", "-ldl", "-o", program).CombinedOutput()
+			"-Iinclude", "testdata/peer/peer.cc", "judemap_core.cc", "-pthread", libraries, "-o", program).CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("%w\n%s", err, out)
 		}

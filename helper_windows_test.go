@@ -3,6 +3,7 @@ package judemap
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -25,3 +26,18 @@ func passFiles(cmd *exec.Cmd, files []*os.File) {
 
 // passedFile is the file that this process was given.
 func passedFile() *os.File { return os.NewFile(uintptr(number(os.Getenv("JUDEMAP_FILE"))), "segment") }
+
+// useOwnFolder has the segments of this process and its children lie in a folder of their own: others that run meanwhile
+// have files there too while they make a segment.
+func useOwnFolder() error {
+	folder, err := programFolder()
+	if err != nil {
+		return err
+	}
+	if os.Getenv("GOCACHE") == "" { // which would follow
+		if cache, err := os.UserCacheDir(); err == nil {
+			_ = os.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+		}
+	}
+	return os.Setenv("LOCALAPPDATA", folder)
+}

@@ -60,8 +60,8 @@ package judemap
 #include <string.h>
 #include "judemap/judemap.h"
 
-// What is called often gets its handle as an integer, and its results as pointers to plain words: cgo looks into the
-// memory behind any pointer that could lead to others, which takes longer than a small commit.
+// The functions that are called often take their handle as an integer, and return results through pointers to integers.
+// cgo checks the memory behind every pointer that could lead to other pointers, which takes longer than a small commit.
 static inline jm_segment* segment_of(uintptr_t handle) { return (jm_segment*)handle; }
 static jm_status go_write(uintptr_t handle, const uint64_t* shape, uint32_t ndim, uint32_t dtype, const uint8_t* data,
                           uint64_t length) {
@@ -123,7 +123,7 @@ static jm_status go_stream_try_read_into(uintptr_t handle, uint64_t after, uint8
                                          uint64_t* tensor) {
   return jm_stream_try_read_into(stream_of(handle), after, buffer, size, (jm_tensor*)tensor);
 }
-// A frame is known by its version and the address of its data.
+// The core identifies a frame by its version and the address of its data.
 static jm_tensor frame_of(uint64_t version, uintptr_t data) {
   jm_tensor frame = {0};
   frame.version = version;
@@ -144,12 +144,13 @@ import "C"
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"runtime"
 	"syscall"
 	"time"
 	"unsafe"
 
-	// Vendored, and compiled anew when changed, along with this package.
+	// These imports make `go mod vendor` copy the folders, and make go build compile the core again when they change.
 	_ "github.com/judemap/judemap/csrc"
 	_ "github.com/judemap/judemap/include/judemap"
 	"github.com/judemap/judemap/internal/layout"
@@ -158,10 +159,11 @@ import (
 // header is the first 256 bytes of a segment, in the core's definition.
 type header = C.struct_jm_header
 
-// streamHeader is what a stream begins with.
+// streamHeader is the header at the start of a stream.
 type streamHeader = C.struct_jm_stream_header
 
-// What stands in Go and in the core, checked: a value that differs makes a constant index that is out of range.
+// These values stand both in Go and in the core. If two differ, the index is a constant that is out of range, which
+// does not compile.
 var _ = [...]int{
 	[1]int{}[unsafe.Offsetof(header{}.sequence)-layout.Sequence],
 	[1]int{}[unsafe.Offsetof(header{}.ndim)-layout.NDim],
@@ -207,21 +209,21 @@ var _ = [...]int{
 	[1]int{}[C.JM_STREAM_READERS-MaxReaders],
 }
 
-// How reads try: the core says it for C++ and Go.
+// How often reads try before they park. The core has the values, for C++ and for Go.
 const (
 	busyAttempts = C.JM_BUSY_ATTEMPTS
 	tornAttempts = C.JM_TORN_ATTEMPTS
 	turnAfter    = time.Duration(C.JM_TURN_NANOSECONDS)
 )
 
-// core is a handle of the C++ core. Its methods are the core's calls, one each, and return its errors as they are in
-// Go; what a caller wants to know of them is added where the numbers are known.
+// core is a handle of the C++ core. Each method is one call of the core, and returns the core's error as a Go error.
+// The callers add the details, because they have the numbers.
 type core struct {
 	segment *C.jm_segment
-	stream  *C.jm_stream // of the two, one is nil
-	handle  C.uintptr_t  // the same
-	mapping C.uintptr_t  // its mapping, and
-	header  *header      // where that begins
+	stream  *C.jm_stream // one of the two is nil
+	handle  C.uintptr_t  // the pointer above as an integer
+	mapping C.uintptr_t  // its jm_mapping as an integer
+	header  *header      // the start of the mapped memory
 }
 
 func coreOf(p *C.jm_segment) core {
@@ -230,7 +232,7 @@ func coreOf(p *C.jm_segment) core {
 		C.jm_mapping_base(m)}
 }
 
-// common is what the core has for segments and streams alike.
+// common returns what the core has for segments and streams alike.
 func (c core) common() *C.jm_mapping { return C.mapping_of(c.mapping) }
 
 func newCore(capacity int, o *options) (core, error) {
@@ -253,7 +255,7 @@ func createCore(name string, capacity int, o *options) (core, error) {
 	return coreOf(p), status(st, err)
 }
 
-// openCore also returns why what it found is no segment, with ErrCorrupt.
+// openCore also returns, with ErrCorrupt, a text that says why the file is no segment.
 func openCore(name string, o *options) (c core, why string, err error) {
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
@@ -277,7 +279,7 @@ func removeSegment(name string) error {
 	return status(st, err)
 }
 
-// listSegments returns the names of the segments of this machine, in no order.
+// listSegments returns the names of the segments and streams of this machine, in any order.
 func listSegments() (names []string, err error) {
 	var list *C.jm_list
 	if st, err := C.jm_list_new(&list); st != C.JM_OK {
@@ -293,7 +295,65 @@ func listSegments() (names []string, err error) {
 	}
 }
 
-// physicalMemory returns the bytes of memory that the machine has.
+// statSegment returns what a header says, and with ErrCorrupt what is wrong with it.
+func statSegment(name string) (i Info, why string, err error) {
+	cname := C.CString(name)
+	defer C.free(unsafe.Pointer(cname))
+	var info C.jm_info
+	var words [256]C.char
+	st, err := C.jm_stat(cname, &info, &words[0], C.size_t(len(words)))
+	i.Size = int64(info.file_bytes)
+	if err := status(st, err); err != nil {
+		return i, C.GoString(&words[0]), err
+	}
+	i.Kind, i.Marked = Kind(info.kind), info.marked != 0
+	i.ForeignWriters = info.flags&C.JM_FLAG_WRITERS_WAKE == 0
+	i.EveryFrame = info.flags&C.JM_FLAG_EVERY_FRAME != 0
+	i.Waiters, i.Writer = int(info.waiters), WriterState(info.writer)
+	i.Capacity, i.Version, i.Slots = int64(info.capacity), uint64(info.sequence), int(info.slots)
+	if i.Kind == KindStream {
+		i.Readers = make([]ReaderInfo, info.readers)
+		for r := range i.Readers {
+			i.Readers[r] = readerInfoOf(&info.reader[r])
+		}
+	}
+	i.Err = i.setTensor(&info)
+	return i, "", nil
+}
+
+// setTensor puts down what a header says of its tensor, or returns why there is nothing to say.
+func (i *Info) setTensor(info *C.jm_info) error {
+	t := &info.tensor
+	shape := make([]uint64, min(t.ndim, MaxDims))
+	for d := range shape {
+		shape[d] = uint64(t.shape[d])
+	}
+	switch st := C.jm_status(info.tensor_status); st {
+	case C.JM_OK:
+	case C.JM_ERR_CORRUPT:
+		switch field := C.GoString(info.corrupt); field {
+		case "table":
+			return fmt.Errorf("%w: table has a slot above %d for frame %d", ErrCorrupt, i.Slots-1, i.Version/2)
+		case "sequence":
+			return fmt.Errorf("%w: sequence is %d, and a slot has frame %d already", ErrCorrupt, i.Version, t.version/2)
+		default:
+			return headerError(field, uint32(t.ndim), DType(t.dtype), shape, uint64(t.byte_length), i.Capacity)
+		}
+	default:
+		return status(st, nil)
+	}
+	dims := make([]int, len(shape))
+	for d, n := range shape {
+		if n > math.MaxInt {
+			return dimensionError(shape)
+		}
+		dims[d] = int(n)
+	}
+	i.Version, i.DType, i.Shape, i.Bytes = uint64(t.version), DType(t.dtype), dims, int64(t.byte_length)
+	return nil
+}
+
+// physicalMemory returns how many bytes of memory the machine has, or 0 if that is unknown.
 func physicalMemory() uint64 { return uint64(C.jm_physical_memory()) }
 
 func (o *options) flags() (flags C.uint32_t) {
@@ -329,7 +389,7 @@ func (c core) free() {
 func (c core) base() *header { return c.header }
 func (c core) capacity() int { return int(C.jm_mapping_capacity(c.common())) }
 
-// bytes returns how many bytes there are, from the first header to the end of the last tensor's room.
+// bytes returns how many bytes there are from the first header to the end of the room for the last tensor.
 func (c core) bytes() int {
 	if c.stream == nil {
 		return DataOffset + c.capacity()
@@ -370,7 +430,7 @@ func (c core) retire() error {
 	return status(st, errno)
 }
 
-// dimensions returns a shape as the core takes it, in the caller's memory or in room.
+// dimensions returns a shape as the core takes it: in the caller's memory where an int has 64 bits, or copied to room.
 func dimensions(shape []int, room *[MaxDims]C.uint64_t) *C.uint64_t {
 	if unsafe.Sizeof(int(0)) == unsafe.Sizeof(room[0]) {
 		return (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(shape)))
@@ -385,8 +445,9 @@ func bytesPointer(data []byte) *C.uint8_t {
 	return (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(data)))
 }
 
-// The calls that write are made again where the system refused something: only the first one of a handle asks it, for
-// the writer's lock, and only a call that returns errno along says why.
+// Calls that write are made twice if the first returns JM_ERR_SYSTEM. Only the first write of a handle makes a system
+// call, for the writer's lock, and cgo returns errno only from the slower form of a call. So the usual call is without
+// errno, and the second one is for the reason.
 
 func (c core) write(shape []int, dtype DType, data []byte) error {
 	var room [MaxDims]C.uint64_t
@@ -411,7 +472,7 @@ func (c core) fill(shape []int, dtype DType, value float64) error {
 	return status(st, nil)
 }
 
-// begin returns the bytes to be filled, until commit or abort.
+// begin returns the bytes for the caller to fill until it calls commit or abort.
 func (c core) begin(shape []int, dtype DType) ([]byte, error) {
 	var room [MaxDims]C.uint64_t
 	var data C.uintptr_t
@@ -426,7 +487,7 @@ func (c core) begin(shape []int, dtype DType) ([]byte, error) {
 func (c core) commit() { C.go_commit(c.handle) }
 func (c core) abort()  { C.go_abort(c.handle) }
 
-// tensorBytes returns the bytes that a tensor takes.
+// tensorBytes returns how many bytes a tensor takes.
 func tensorBytes(shape []int, dtype DType) (uint64, error) {
 	var room [MaxDims]C.uint64_t
 	var bytes C.uint64_t
@@ -434,8 +495,9 @@ func tensorBytes(shape []int, dtype DType) (uint64, error) {
 	return uint64(bytes), status(st, nil)
 }
 
-// tryRead makes one attempt at a view, and tryReadInto at a copy. They fill in all of t but its data and mapping, along
-// with io.ErrShortBuffer and ErrCorrupt too; then field is the one that can't be true.
+// tryRead makes one attempt at a view, and tryReadInto at a copy. They fill in all of t except data and mapping, also
+// with the errors io.ErrShortBuffer and ErrCorrupt. With ErrCorrupt, field is the field of the header that can't be
+// true.
 
 func (c core) tryRead(t *Tensor) (field string, err error) {
 	var room C.jm_tensor
@@ -455,11 +517,11 @@ func (c core) tryReadInto(dst []byte, t *Tensor) (field string, err error) {
 	return c.readError(t, &room, st)
 }
 
-// sameAsCore says whether a Tensor begins as a jm_tensor does, so that the core can fill it in. It does where an int has
-// 64 bits.
+// sameAsCore says whether a Tensor begins with the same fields as a jm_tensor, so that the core can fill it in. It does
+// where an int has 64 bits.
 const sameAsCore = unsafe.Sizeof(int(0)) == 8
 
-// On such machines; checked as above.
+// The check of that, for machines with 64-bit ints only: sameFactor makes it 0-0 on others.
 var _ = [...]int{
 	[1]int{}[unsafe.Offsetof(Tensor{}.version)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.version)*sameFactor],
 	[1]int{}[unsafe.Offsetof(Tensor{}.ndim)*sameFactor-unsafe.Offsetof(C.jm_tensor{}.ndim)*sameFactor],
@@ -471,7 +533,7 @@ var _ = [...]int{
 
 const sameFactor = unsafe.Sizeof(int(0)) / 8
 
-// inCore returns where the core is to put what it finds: into t itself, or into room.
+// inCore returns the memory into which the core puts its result: t itself, or room.
 func (t *Tensor) inCore(room *C.jm_tensor) *C.uint64_t {
 	if sameAsCore {
 		return (*C.uint64_t)(unsafe.Pointer(t))
@@ -479,7 +541,8 @@ func (t *Tensor) inCore(room *C.jm_tensor) *C.uint64_t {
 	return (*C.uint64_t)(unsafe.Pointer(room))
 }
 
-// fromCore takes it over from there. False if a dimension is more than an int can hold, as it can be in an empty tensor.
+// fromCore copies the result from there to t. It returns false if a dimension is too large for an int, which is
+// possible in an empty tensor.
 func (t *Tensor) fromCore(room *C.jm_tensor) bool {
 	if sameAsCore {
 		return true
@@ -493,7 +556,7 @@ func (t *Tensor) fromCore(room *C.jm_tensor) bool {
 	return fits
 }
 
-// readError returns the error of a read, and for ErrCorrupt the field that it is about.
+// readError returns the error of a read, and for ErrCorrupt the name of the field.
 func (c core) readError(t *Tensor, room *C.jm_tensor, st C.jm_status) (field string, err error) {
 	switch st {
 	case C.JM_OK:
@@ -506,7 +569,7 @@ func (c core) readError(t *Tensor, room *C.jm_tensor, st C.jm_status) (field str
 	return "", status(st, nil)
 }
 
-// park blocks this thread until the sequence is no longer seen, or it is time to look up.
+// park blocks this thread until the sequence is no longer seen, or until it is time for the caller to look again.
 func (c core) park(seen uint64) error { return status(C.go_park(c.mapping, C.uint64_t(seen)), nil) }
 
 // wake wakes the threads that are parked.
@@ -525,14 +588,14 @@ func (c core) registerCUDA(device int) error {
 	return cudaStatus(st, errno, &why)
 }
 
-// unregisterCUDA undoes registerCUDA. Nothing happens where there is nothing to undo.
+// unregisterCUDA undoes registerCUDA. It does nothing if nothing is registered.
 func (c core) unregisterCUDA() error {
 	var why [256]C.char
 	st, errno := C.jm_mapping_unregister_cuda(c.common(), &why[0], C.size_t(len(why)))
 	return cudaStatus(st, errno, &why)
 }
 
-// cudaStatus is status for a call that also says why in words.
+// cudaStatus is status for a call that also returns a text with the reason.
 func cudaStatus(st C.jm_status, errno error, why *[256]C.char) error {
 	switch st {
 	case C.JM_ERR_UNSUPPORTED:
@@ -545,7 +608,7 @@ func cudaStatus(st C.jm_status, errno error, why *[256]C.char) error {
 	return status(st, errno)
 }
 
-// deviceAddress returns where the device sees what is at an address in the mapping, or 0.
+// deviceAddress returns the device's address for an address in the mapping, or 0.
 func (c core) deviceAddress(at uintptr) uintptr {
 	return uintptr(C.go_device_address(c.mapping, C.uintptr_t(at)))
 }
@@ -578,7 +641,7 @@ func createStreamCore(name string, slots, capacity int, o *options) (core, error
 	return streamCoreOf(p), status(st, err)
 }
 
-// openStreamCore also returns why what it found is no stream, with ErrCorrupt.
+// openStreamCore also returns, with ErrCorrupt, a text that says why the file is no stream.
 func openStreamCore(name string, o *options) (c core, why string, err error) {
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
@@ -598,10 +661,10 @@ func openStreamFileCore(fd uintptr, o *options) (c core, why string, err error) 
 func (c core) slots() int       { return int(C.jm_stream_slots(c.stream)) }
 func (c core) everyFrame() bool { return C.jm_stream_every_frame(c.stream) != 0 }
 
-// slot returns where a slot begins.
+// slot returns the start of slot i.
 func (c core) slot(i int) *header { return C.jm_stream_slot(c.stream, C.uint32_t(i)) }
 
-// As the calls of a segment that write; errNoSlot where there is no slot.
+// These are like the calls that write to a segment. They return errNoSlot if no slot can be written to.
 
 func (c core) streamWrite(shape []int, dtype DType, data []byte) error {
 	var room [MaxDims]C.uint64_t
@@ -627,7 +690,7 @@ func (c core) streamFill(shape []int, dtype DType, value float64) error {
 	return status(st, nil)
 }
 
-// streamBegin returns the bytes to be filled, until streamCommit or streamAbort. slot0 and stride say where slots lie.
+// streamBegin returns the bytes for the caller to fill until it calls streamCommit or streamAbort.
 func (c core) streamBegin(shape []int, dtype DType) ([]byte, error) {
 	var room [MaxDims]C.uint64_t
 	var data C.uintptr_t
@@ -644,21 +707,23 @@ func (c core) streamBegin(shape []int, dtype DType) ([]byte, error) {
 func (c core) streamCommit() { C.go_stream_commit(c.handle) }
 func (c core) streamAbort()  { C.go_stream_abort(c.handle) }
 
-// announceWriter makes readers that give back a slot wake this process. errNoSlot: park with seen; nil: there is one.
+// announceWriter makes readers that give back a slot wake this process. If it returns errNoSlot, park with seen. If it
+// returns nil, a slot has become free.
 func (c core) announceWriter() (seen uint32, err error) {
 	var word C.uint32_t
 	err = status(C.go_stream_announce(c.handle, &word), nil)
 	return uint32(word), err
 }
 
-// parkWriter blocks this thread until a slot is given back, or it is time to look up.
+// parkWriter blocks this thread until a slot is given back, or until it is time for the caller to look again.
 func (c core) parkWriter(seen uint32) error {
 	return status(C.go_stream_park(c.handle, C.uint32_t(seen)), nil)
 }
 
 func (c core) wakeWriter() { C.go_stream_wake(c.handle) }
 
-// tryReadFrame and tryReadFrameInto make one attempt at the newest frame above a version, without a pin.
+// tryReadFrame and tryReadFrameInto make one attempt at the newest frame with a version above after, without holding
+// its slot.
 
 func (c core) tryReadFrame(after uint64, t *Tensor) error {
 	var room C.jm_tensor
@@ -685,22 +750,25 @@ func (t *Tensor) frameFromCore(st C.jm_status, room *C.jm_tensor) error {
 	return status(st, nil)
 }
 
-// readers returns who has a place in the stream.
+// readers describes the readers of the stream.
 func (c core) readers() []ReaderInfo {
 	var infos [MaxReaders]C.jm_reader_info
 	n := C.jm_stream_readers(c.stream, &infos[0])
 	readers := make([]ReaderInfo, n)
 	for i := range readers {
-		info := &infos[i]
-		readers[i] = ReaderInfo{int(info.number), int(info.process), 2 * uint64(info.cursor), int(info.held), info.dead != 0}
+		readers[i] = readerInfoOf(&infos[i])
 	}
 	return readers
+}
+
+func readerInfoOf(info *C.jm_reader_info) ReaderInfo {
+	return ReaderInfo{int(info.number), int(info.process), 2 * uint64(info.cursor), int(info.held), info.dead != 0}
 }
 
 // readerCore is a reader of the C++ core.
 type readerCore struct {
 	reader *C.jm_reader
-	handle C.uintptr_t // the same
+	handle C.uintptr_t // the same pointer as an integer
 }
 
 func (c core) join() (readerCore, error) {
@@ -709,8 +777,8 @@ func (c core) join() (readerCore, error) {
 	return readerCore{p, C.uintptr_t(uintptr(unsafe.Pointer(p)))}, status(st, err)
 }
 
-// take gives back the frame of version before, unless that is 0, and makes one attempt at another. With ErrEmpty, t has
-// the version to park on.
+// take gives back the frame with version before and this data, unless before is 0, and makes one attempt to take
+// another. With ErrEmpty, t has the version to park on.
 func (r readerCore) take(before uint64, data unsafe.Pointer, t *Tensor) error {
 	var room C.jm_tensor
 	st := C.go_take(r.handle, C.uint64_t(before), C.uintptr_t(uintptr(data)), t.inCore(&room))
@@ -728,7 +796,7 @@ func (r readerCore) leave()         { C.jm_reader_protocol_leave(r.reader) }
 func (r readerCore) free()          { C.jm_reader_protocol_free(r.reader) }
 func (r readerCore) missed() uint64 { return uint64(C.jm_reader_missed(r.reader)) }
 
-// held returns, for each slot, the version that is held there, or 0: atomic words of the core's.
+// held returns for each slot the version that the reader holds there, or 0. The words are the core's, and atomic.
 func (r readerCore) held() *[MaxSlots]uint64 {
 	return (*[MaxSlots]uint64)(unsafe.Pointer(C.jm_reader_protocol_held(r.reader)))
 }
@@ -738,8 +806,8 @@ func (r readerCore) held() *[MaxSlots]uint64 {
 // parkerCore is a parker of the C++ core.
 type parkerCore struct{ parker *C.jm_parker }
 
-// newParkerCore makes a parker whose threads are the callers of wait, or, with event, its own: event is then readable
-// when next has something.
+// newParkerCore makes a parker. If event is nil, its threads are those that call wait. Otherwise it starts threads of
+// its own and sets *event to a descriptor that is readable when next has a token.
 func newParkerCore(event *uintptr) (p parkerCore, err error) {
 	var fd C.int
 	var pfd *C.int
@@ -753,7 +821,7 @@ func newParkerCore(event *uintptr) (p parkerCore, err error) {
 	return p, status(st, err)
 }
 
-// watchCore is a parker's watch.
+// watchCore is a watch of a parker.
 type watchCore struct{ watch *C.jm_watch }
 
 func (p parkerCore) watch(c core, token uint64) (w watchCore, lane int, err error) {
@@ -762,14 +830,14 @@ func (p parkerCore) watch(c core, token uint64) (w watchCore, lane int, err erro
 	return w, int(index), status(st, err)
 }
 
-// arm begins a wait. ErrBusy: the sequence is no longer seen.
+// arm begins a wait. ErrBusy means that the sequence is no longer seen.
 func (w watchCore) arm(seen uint64) error {
 	return status(C.jm_watch_arm(w.watch, C.uint64_t(seen)), nil)
 }
 func (w watchCore) disarm() { C.jm_watch_disarm(w.watch) }
 func (w watchCore) free()   { C.jm_watch_free(w.watch) }
 
-// wait blocks this thread until waits of the lane are over, and returns their tokens; none after stop.
+// wait blocks this thread until waits of the lane are over, and returns their tokens. It returns none after stop.
 func (p parkerCore) wait(lane int, tokens []uint64) []uint64 {
 	n := C.jm_parker_wait(p.parker, C.size_t(lane), (*C.uint64_t)(&tokens[0]), C.size_t(len(tokens)))
 	return tokens[:n]
@@ -780,10 +848,11 @@ func (p parkerCore) threads() int { return int(C.jm_parker_threads(p.parker)) }
 func (p parkerCore) stop()        { C.jm_parker_stop(p.parker) }
 func (p parkerCore) free()        { C.jm_parker_free(p.parker) }
 
-// statusText is the core's sentence for errors that have no name in Go.
+// statusText returns the core's sentence for a status, for those that have no Go error.
 func statusText(st C.jm_status) string { return C.GoString(C.jm_strerror(C.int(st))) }
 
-// status returns the Go error for a status of the core; errno is the error that came with the call.
+// status returns the Go error for a status of the core. errno is the error that the call returned along with the
+// status.
 func status(st C.jm_status, errno error) error {
 	switch st {
 	case C.JM_OK:

@@ -15,6 +15,7 @@
 #include "csrc/share_other.cc"
 #include "csrc/share_posix.cc"
 #include "csrc/share_windows.cc"
+#include "csrc/stat.cc"
 #include "csrc/stream.cc"
 #include "csrc/stream_protocol.cc"
 #include "csrc/tensor.cc"

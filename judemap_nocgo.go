@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// Without cgo there is no core, and everything that makes or opens a segment says so. No Segment can exist then but the
-// zero one, which is closed, so nothing else here is ever called.
+// Without cgo there is no core. Every function that makes or opens a segment returns errNoCgo. The only Segments are
+// then zero ones, which are closed, so the other functions here are never called.
 
 var errNoCgo = fmt.Errorf("%w: this program was built with CGO_ENABLED=0, and judemap's core is C++; build it with "+
 	"CGO_ENABLED=1 and a C++17 compiler", ErrUnsupported)
@@ -35,6 +35,7 @@ func openCore(string, *options) (core, string, error)      { return core{}, "", 
 func openFileCore(uintptr, *options) (core, string, error) { return core{}, "", errNoCgo }
 func removeSegment(string) error                           { return errNoCgo }
 func listSegments() ([]string, error)                      { return nil, errNoCgo }
+func statSegment(string) (Info, string, error)             { return Info{}, "", errNoCgo }
 func tensorBytes([]int, DType) (uint64, error)             { return 0, errNoCgo }
 func physicalMemory() uint64                               { return 0 }
 func (core) free()                                         {}

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// A mapping owns a range of addresses, and the core's handle for it. Segments and views of it keep it reachable; it is
-// unmapped when none is left.
+// A mapping owns a range of addresses and the core's handle for it. Segments, Streams and views keep it reachable. It
+// is unmapped when none of them can be reached any more.
 type mapping struct {
 	core   core
 	header *header
 	owned  *owned
-	slot   *slot // what a frame of a stream is held by; its mapping has only the header, of the slot
+	slot   *slot // for a frame of a stream: the slot that holds it; header is then that of the slot, and owned is nil
 }
 
-// owned is what is freed with a mapping. It must not refer to it.
+// owned is what must be freed after the mapping. It must not refer to the mapping, which would stay reachable.
 type owned struct {
 	core  core
-	token uint64 // of its watch at the parker, or 0; guarded by parkers.mu
+	token uint64 // its watch at the parker, or 0; guarded by parkers.mu
 	open  bool   // guarded by ledger.mu, as is bytes
 	bytes uint64
 }
@@ -36,13 +36,13 @@ func (o *owned) free() {
 	ledger.remove(o)
 }
 
-// closed says that the memory behind the addresses was given back.
+// closed tells the ledger that the memory behind the addresses was given back.
 func (m *mapping) closed() { ledger.close(m.owned) }
 
-// ledger counts the mappings that the garbage collector has yet to free. It knows nothing of their size, nor of the
-// descriptors behind them, and would let thousands of forgotten Segments wait for a collection that the few bytes of Go
-// memory in them don't bring about. As it does with its own memory, one is brought about when there are twice as many as
-// the last one left, or they hold twice as much.
+// ledger counts the mappings that the garbage collector has not freed yet. The collector sees only the few bytes of Go
+// memory in a mapping, and neither its size nor its descriptors. It would let thousands of forgotten Segments
+// accumulate. The ledger therefore runs a collection when there are twice as many mappings as the last one left, or
+// they have twice as many bytes. The collector's own rule for its memory is the same.
 var ledger = mappingLedger{weightLimit: leastWeight, bytesLimit: leastBytes}
 
 type mappingLedger struct {
@@ -53,10 +53,10 @@ type mappingLedger struct {
 }
 
 const (
-	openWeight   = 16               // of a mapping with memory and descriptors
-	closedWeight = 1                // of one that is only addresses
-	leastWeight  = 256 * openWeight // never collected for less
-	leastBytes   = 1 << 30          // nor for less than this
+	openWeight   = 16               // weight of a mapping with memory and descriptors
+	closedWeight = 1                // weight of a mapping of which only addresses are left
+	leastWeight  = 256 * openWeight // no collection for less weight
+	leastBytes   = 1 << 30          // no collection for fewer bytes
 )
 
 func (l *mappingLedger) add(o *owned) {
@@ -90,17 +90,18 @@ func (l *mappingLedger) remove(o *owned) {
 	l.mu.Unlock()
 }
 
-// collect has the mappings freed that nobody can reach, and waits for it, so that whoever makes them does not outrun it.
+// collect frees the mappings that nobody can reach, and waits until that is done, so that a goroutine that makes
+// mappings does not go faster than they are freed.
 func (l *mappingLedger) collect() {
 	l.collecting.Lock()
 	defer l.collecting.Unlock()
 	l.mu.Lock()
 	full := l.full()
 	l.mu.Unlock()
-	if !full { // somebody else did
+	if !full { // another goroutine collected meanwhile
 		return
 	}
-	// A Stream with a forgotten Reader goes with the cycle after the Reader's.
+	// A Stream with a forgotten Reader is freed only in the cycle after the Reader's.
 	for cycle := 0; cycle < 2 && full; cycle++ {
 		l.cycle()
 		l.mu.Lock()
@@ -113,9 +114,9 @@ func (l *mappingLedger) collect() {
 	l.mu.Unlock()
 }
 
-// cycle collects once, and waits until what was found is freed.
+// cycle collects once, and waits until the mappings that were found are freed.
 func (l *mappingLedger) cycle() {
-	// Cleanups run in goroutines of the runtime, and this one along with those of the mappings.
+	// The runtime runs cleanups in goroutines. The cleanup of this marker runs among those of the mappings.
 	done := make(chan struct{})
 	marker := new([16]byte)
 	runtime.AddCleanup(marker, func(done chan struct{}) { close(done) }, done)
@@ -124,7 +125,7 @@ func (l *mappingLedger) cycle() {
 	case <-done:
 	case <-time.After(time.Second): // cleanups of the program's own may block
 	}
-	// The marker may have been among the first.
+	// The marker's cleanup may have been one of the first, so wait until the weight no longer falls.
 	for before := ^uint64(0); ; time.Sleep(time.Millisecond) {
 		l.mu.Lock()
 		now := l.weight

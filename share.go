@@ -11,13 +11,17 @@ import (
 	"syscall"
 )
 
-// Create makes a segment with room for capacity bytes of tensor that other processes open by its name, and opens it. A
-// name has 1 to 255 bytes and no slash; on Linux the segment is the file /dev/shm/NAME. Its memory is reserved at once.
-// It is there until [Remove], or the machine's end; it appears under its name when it is ready, and a process that
-// dies in Create leaves nothing behind.
+// Create makes a segment with room for capacity bytes of tensor, and opens it. Other processes open it by its name,
+// which has 1 to 255 bytes and no slash; on Linux the segment is the file /dev/shm/NAME. Its memory is reserved at
+// once. It stays there until [Remove] is called or the machine is shut down. The name appears only when the segment is
+// complete, and a process that dies in Create leaves nothing behind.
 //
-// Errors: those of [New]; fs.ErrExist if there is such a name; fs.ErrInvalid if it can't be one; the system's, as in
-// syscall.ENOSPC; [ErrUnsupported] where segments can't be shared yet (all but Linux).
+// Errors: those of [New], and
+//
+//   - fs.ErrExist if the name is in use: see [OpenOrCreate] and [Remove].
+//   - fs.ErrInvalid if it is not a possible name.
+//   - The system's error, such as syscall.ENOSPC if there is no room for the file.
+//   - [ErrUnsupported] where segments can't be shared yet (all systems but Linux).
 func Create(name string, capacity int, opts ...Option) (*Segment, error) {
 	o, err := newOptions(callCreate, opts)
 	if err != nil {
@@ -37,12 +41,12 @@ func create(name string, capacity int, o *options) (*Segment, error) {
 	return newSegmentOf(c, name, true, o), nil
 }
 
-// OpenOrCreate is what a producer wants that may be started again: it opens the segment of this name, or creates it where
-// there is none. Options of both may be given; what only a new segment can have, such as [WithMode], has no effect on one
-// that is there.
+// OpenOrCreate opens the segment of this name, or creates it if there is none. It is for a producer that may be started
+// again. It takes the options of [Create]. Those that only a new segment can have, such as [WithMode], have no effect
+// if the segment exists.
 //
-// Errors: those of both but for fs.ErrExist and fs.ErrNotExist; [ErrCapacity] if the segment is there and has room for
-// less than capacity bytes: [Remove] it, if nobody needs it any more.
+// Errors: those of [Open] and [Create], except fs.ErrExist and fs.ErrNotExist; [ErrCapacity] if the segment exists and
+// has room for less than capacity bytes. In that case [Remove] it, if nobody needs it any more, and call again.
 func OpenOrCreate(name string, capacity int, opts ...Option) (*Segment, error) {
 	o, err := newOptions(callOpenOrCreate, opts)
 	if err != nil {
@@ -68,13 +72,19 @@ func OpenOrCreate(name string, capacity int, opts ...Option) (*Segment, error) {
 	}
 }
 
-// Open opens a segment by its name: one of [Create], of a C++ program, or of the Node addon. Memory is reserved for all
-// of its file, so that one with holes in it can't fault those that look at it; [WithReadOnly], which can't reserve, gives
-// [ErrCorrupt] for such a file.
+// Open opens a segment that [Create], a C++ program or the Node addon made, by its name. It reserves memory for all of
+// the file, because a page without memory would make those that read it fault. With [WithReadOnly] it can't reserve
+// memory, and returns [ErrCorrupt] for a file that has such pages.
 //
-// Errors: fs.ErrNotExist if there is no such name; fs.ErrInvalid if it can't be one; [ErrCorrupt] if what has the name
-// is no segment, or too short to be one; [ErrCapacity] if it is larger than can be addressed; fs.ErrPermission; the
-// system's, as in syscall.ENOSPC; [ErrUnsupported].
+// Errors:
+//
+//   - fs.ErrNotExist if nothing has this name.
+//   - fs.ErrInvalid if it is not a possible name.
+//   - fs.ErrPermission if this process may not open it: see [WithReadOnly].
+//   - [ErrCorrupt] if the file is no segment; the error says why.
+//   - [ErrCapacity] if it is larger than this process can address.
+//   - The system's error, such as syscall.ENOSPC.
+//   - [ErrUnsupported], as for [Create].
 func Open(name string, opts ...Option) (*Segment, error) {
 	o, err := newOptions(callOpen, opts)
 	if err != nil {
@@ -94,11 +104,11 @@ func open(name string, o *options) (*Segment, error) {
 	return newSegmentOf(c, name, true, o), nil
 }
 
-// OpenFile opens the segment in a file, such as one that another process got from [Segment.File] and passed on. f stays
-// the caller's, who may close it at once. A file that is open for reading only is opened [WithReadOnly], by a process of
-// any user. To write, the process must have the right to open the file itself.
+// OpenFile opens the segment in a file. Another process gets such a file from [Segment.File] and passes it on. f
+// belongs to the caller, who may close it at once. If f is open for reading only, use [WithReadOnly]; a process of any
+// user can then open it. To write, the process must also have the right to open the file itself.
 //
-// Errors: those of [Open] but for the name's.
+// Errors: those of [Open], except those about the name.
 func OpenFile(f *os.File, opts ...Option) (*Segment, error) {
 	o, err := newOptions(callOpenFile, opts)
 	if err != nil {
@@ -111,7 +121,7 @@ func OpenFile(f *os.File, opts ...Option) (*Segment, error) {
 	return newSegmentOf(c, "", true, o), nil
 }
 
-// openFileWith opens what is in a file: a kind of thing, by a call of the core.
+// openFileWith opens the segment or stream (kind says which, for errors) in a file, with a call of the core.
 func openFileWith(f *os.File, kind string, o *options, open func(uintptr, *options) (core, string, error)) (core, error) {
 	if f == nil {
 		return core{}, fmt.Errorf("judemap: opening a %s: %w", kind, os.ErrInvalid)
@@ -135,9 +145,11 @@ func openFileWith(f *os.File, kind string, o *options, open func(uintptr, *optio
 	return c, nil
 }
 
-// Remove takes a segment's name away, or a stream's. Whoever has it open keeps it; its memory goes with the last of them.
+// Remove removes the name of a segment or a stream. Processes that have it open can go on using it. Its memory is freed
+// when the last of them closes it.
 //
-// Errors: fs.ErrNotExist, fs.ErrInvalid, fs.ErrPermission, [ErrUnsupported].
+// Errors: fs.ErrNotExist if nothing has this name; fs.ErrInvalid if it is not a possible name; fs.ErrPermission;
+// [ErrUnsupported].
 func Remove(name string) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -148,14 +160,15 @@ func Remove(name string) error {
 	return nil
 }
 
-// List returns the names of the segments and streams on this machine that this process may read, in alphabetical order:
-// those of [Create], of [CreateStream] and of C++ programs. A segment of the Node addon bears no mark by which to know it.
+// List returns the names of the segments and streams on this machine that this process may read, in alphabetical order.
+// It finds those that [Create], [CreateStream] and C++ programs made. Segments that the Node addon made are not listed,
+// because nothing in them tells them from other files.
 //
-// No file is mapped, and only regular files are opened that are long enough. The system drops the POSIX record locks
-// (fcntl) that a process has on a file when it closes any descriptor of that file; files that this process has open
-// already are therefore read through what is open, where /proc shows what that is.
+// List maps no file, and opens only regular files that are long enough to be a segment. A process that closes any
+// descriptor of a file loses its POSIX record locks (fcntl) on that file. List therefore does not open a file that this
+// process has open already: it reads through the open descriptor, where /proc shows which that is.
 //
-// Errors: the system's; [ErrUnsupported].
+// Errors: the system's; [ErrUnsupported], as for [Create].
 func List() ([]string, error) {
 	names, err := listSegments()
 	if err != nil {
@@ -165,19 +178,20 @@ func List() ([]string, error) {
 	return names, nil
 }
 
-// File returns a new descriptor of a shared segment's file, for [OpenFile] in a process that it is passed to, over a
-// Unix socket or as a child's extra file. It is open for writing too, unless s was opened [WithReadOnly]. It is
-// close-on-exec, and the caller's to close.
+// File returns a new descriptor of the file of a shared segment or stream, which belongs to the caller, who closes it.
+// Pass it to another process, over a Unix socket or as an extra file of a child; that process calls [OpenFile] or
+// [OpenStreamFile]. The descriptor is open for reading and writing, or for reading only if s was opened [WithReadOnly].
+// It is close-on-exec.
 //
-// Errors: [ErrUnsupported] for a segment of [New] without [WithSealed]; [ErrClosed]; the system's.
+// Errors: [ErrUnsupported] if s was made by [New] or [NewStream] without [WithSealed]; [ErrClosed]; the system's.
 func (s *handle) File() (*os.File, error) { return s.file(!s.readOnly) }
 
-// ReadOnlyFile is [Segment.File], open for reading only, for processes that must not write: of a segment with mode 0600,
-// one of another user can't open it anew either.
+// ReadOnlyFile is [Segment.File], but the descriptor is open for reading only. Pass it to processes that must not
+// write. If the segment's mode is 0600, a process of another user can't open the file for writing through it either.
 func (s *handle) ReadOnlyFile() (*os.File, error) { return s.file(false) }
 
 func (s *handle) file(writable bool) (*os.File, error) {
-	s.waiters.mu.Lock() // so that the descriptor is not closed, and another file's, meanwhile
+	s.waiters.mu.Lock() // so that the descriptor is not closed meanwhile
 	defer s.waiters.mu.Unlock()
 	if !s.open.Load() {
 		return nil, ErrClosed
@@ -197,14 +211,14 @@ func (s *handle) file(writable bool) (*os.File, error) {
 	return os.NewFile(fd, name), nil
 }
 
-// WriterState says who writes to a segment.
+// WriterState says who the writer of a segment or a stream is.
 type WriterState int
 
 const (
-	WriterNone  WriterState = iota // nobody, as far as can be told: the Node addon takes no lock
-	WriterHere                     // this Segment
-	WriterOther                    // another process, or another Segment of this one
-	WriterDied                     // a process that died without closing, and none has taken over
+	WriterNone  WriterState = iota // no writer is known; a program that takes no lock, such as the Node addon, may write
+	WriterHere                     // this Segment or Stream
+	WriterOther                    // another process, or another Segment or Stream of this process
+	WriterDied                     // a process that died before it closed, and no other has taken over
 )
 
 // String returns "none", "here", "other" or "died".
@@ -216,8 +230,9 @@ func (w WriterState) String() string {
 	return names[w]
 }
 
-// Writer says who writes to s: the process that wrote first, until it closes its Segment or ends. In a segment of [New]
-// any goroutine may write, and Writer is [WriterNone].
+// Writer says who the writer of s is. The process that writes first is the writer until it closes its Segment or
+// Stream, or ends. If s belongs to this process alone ([New] without [WithSealed]) any goroutine may write, and Writer
+// returns [WriterNone].
 func (s *handle) Writer() WriterState {
 	if !s.open.Load() || !s.shared {
 		return WriterNone
@@ -227,13 +242,13 @@ func (s *handle) Writer() WriterState {
 	return w
 }
 
-// errReadOnly is what a write to a segment that was opened with WithReadOnly gets.
+// errReadOnly is the error of a write to what was opened WithReadOnly.
 var errReadOnly = fmt.Errorf("judemap: the segment was opened read-only: %w", fs.ErrPermission)
 
-// errName is what the core says of a name that it can't use, until nameError says why.
+// errName is the core's error for a name that it can't use; nameError replaces it by one that says why.
 var errName = fmt.Errorf("judemap: name: %w", fs.ErrInvalid)
 
-// checkName refuses the one name that the core can't see whole.
+// checkName refuses a name with a NUL byte, because the core would see only what is before that.
 func checkName(name string) error {
 	if strings.Contains(name, "\x00") {
 		return fmt.Errorf("judemap: the name %.40q has a NUL byte: %w", name, fs.ErrInvalid)
@@ -241,7 +256,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// nameError says why the core refused a name, if that is what err says.
+// nameError returns an error that says why the core refused a name, if err is errName; any other err it returns as it
+// is.
 func nameError(err error, name string) error {
 	if err != errName {
 		return err
@@ -258,7 +274,7 @@ func nameError(err error, name string) error {
 	return fmt.Errorf("the name %.40q %s: %w", name, reason, fs.ErrInvalid)
 }
 
-// openError says why opening failed. Each of the errors, and why, is the core's.
+// openError says why opening failed. err is the core's error, and why is the core's text for ErrCorrupt.
 func openError(err error, what, why string) error {
 	switch {
 	case errors.Is(err, ErrCorrupt):

@@ -22,33 +22,37 @@ const (
 	MaxReaders = 64  // the most readers of a stream, over all processes
 )
 
-// A Stream is a row of slots, each of which holds a tensor as a [Segment] does, to the byte. The writer commits frames, each
-// to a slot that nobody uses, and a [Reader] holds the slot of the frame that it looks at: a frame stays whole for as long
-// as it is used, and the writer goes on meanwhile. Which frames a slow reader gets, [WithEveryFrame] says.
+// A Stream has several slots, and each slot holds one tensor, in the same layout as a [Segment]. The writer commits
+// frames, each to a slot that nobody uses. A [Reader] holds the slot of the frame that it looks at, so the frame stays
+// whole for as long as it is used, while the writer goes on. A slow reader skips frames, or with [WithEveryFrame] the
+// writer waits for it.
 //
-// With at least two slots more than readers there is always one to write to. Its methods may be called from any goroutine.
-// The zero Stream is closed. What [Segment] says of forgetting to close one holds here.
+// With at least two slots more than readers the writer always finds a free one. The methods of a Stream may be called
+// from any goroutine. The zero Stream is closed. A Stream that is not closed is treated as [Segment] says.
 type Stream struct {
 	handle
 	slots int
 	every bool
-	slot0 *header // where slot 0 begins, and
-	step  uintptr // the bytes from a slot to the next
+	slot0 *header // where slot 0 begins
+	step  uintptr // bytes from the start of a slot to the next
 
-	// joining orders readers' coming and going with each other, and with Close.
+	// joining is held while a reader joins or leaves, and guards places.
 	joining sync.Mutex
 	places  map[*place]struct{}
 
-	alarms *alarmKeeper // of writers that wait
+	alarms *alarmKeeper // for writers that wait for a slot
 }
 
-// NewStream makes a stream of slots slots, from 2 to [MaxSlots], each with room for capacity bytes of tensor, in memory of
-// this process alone, or with [WithSealed] in memory that can be handed to others. With at least two slots more than frames
-// that readers hold at a time the writer always finds a slot.
+// NewStream makes a stream with this number of slots, from 2 to [MaxSlots], each with room for capacity bytes of
+// tensor. Its memory belongs to this process alone, or with [WithSealed] it can be handed to other processes. With at
+// least two slots more than the frames that all readers hold at a time, the writer always finds a free slot.
 //
-// Errors: [ErrCapacity] if the number of slots can't be, if capacity is not positive, or both are too large together; the
-// system's error (as in syscall.ENOMEM) if it has no memory or address space for it; [ErrUnsupported] in a build without
-// cgo.
+// Errors:
+//
+//   - [ErrCapacity] if slots is not from 2 to [MaxSlots], if capacity is not positive, or if both together are too
+//     large.
+//   - The system's error, such as syscall.ENOMEM, if there is no memory or address space for it.
+//   - [ErrUnsupported] in a build without cgo.
 func NewStream(slots, capacity int, opts ...Option) (*Stream, error) {
 	o, err := newOptions(callNewStream, opts)
 	if err != nil {
@@ -64,8 +68,8 @@ func NewStream(slots, capacity int, opts ...Option) (*Stream, error) {
 	return newStreamOf(c, "", o.sealed, o), nil
 }
 
-// CreateStream makes a stream that other processes open by its name, as [Create] makes a segment. Segments and streams have
-// their names in common.
+// CreateStream makes a stream that other processes open by its name, as [Create] does for a segment. A segment and a
+// stream can't have the same name.
 //
 // Errors: those of [NewStream] and [Create].
 func CreateStream(name string, slots, capacity int, opts ...Option) (*Stream, error) {
@@ -90,10 +94,10 @@ func createStream(name string, slots, capacity int, o *options) (*Stream, error)
 	return newStreamOf(c, name, true, o), nil
 }
 
-// OpenStream opens a stream by its name: one of [CreateStream], or of a C++ program. A stream that is opened [WithReadOnly]
-// can be read as copies, see [Stream.Reader].
+// OpenStream opens a stream that [CreateStream] or a C++ program made, by its name. A stream that is opened
+// [WithReadOnly] is read as copies, see [Stream.Reader].
 //
-// Errors: those of [Open]; [ErrCorrupt] also if what has the name is a segment.
+// Errors: those of [Open]; [ErrCorrupt] also if the name is that of a segment.
 func OpenStream(name string, opts ...Option) (*Stream, error) {
 	o, err := newOptions(callOpenStream, opts)
 	if err != nil {
@@ -113,8 +117,8 @@ func openStream(name string, o *options) (*Stream, error) {
 	return newStreamOf(c, name, true, o), nil
 }
 
-// OpenStreamFile opens the stream in a file, such as one that another process got from [Stream.File] and passed on, as
-// [OpenFile] opens a segment. Errors: those of [OpenFile].
+// OpenStreamFile opens the stream in a file, as [OpenFile] does for a segment. Another process gets such a file from
+// [Stream.File] and passes it on. Errors: those of [OpenFile].
 func OpenStreamFile(f *os.File, opts ...Option) (*Stream, error) {
 	o, err := newOptions(callOpenStreamFile, opts)
 	if err != nil {
@@ -127,13 +131,16 @@ func OpenStreamFile(f *os.File, opts ...Option) (*Stream, error) {
 	return newStreamOf(c, "", true, o), nil
 }
 
-// OpenOrCreateStream is what a producer wants that may be started again: it opens the stream of this name, or creates it
-// where there is none. Options of both may be given; what only a new stream can have, such as [WithMode], has no effect on
-// one that is there.
+// OpenOrCreateStream opens the stream of this name, or creates it if there is none. It is for a producer that may be
+// started again. It takes the options of [CreateStream]. Those that only a new stream can have, such as [WithMode],
+// have no effect if the stream exists.
 //
-// Errors: those of both but for fs.ErrExist and fs.ErrNotExist; [ErrCapacity] if the stream is there and has fewer slots, or
-// slots with less room; fs.ErrInvalid if it is there and [WithEveryFrame] holds for the one and not for the other. [Remove]
-// it, if nobody needs it any more.
+// Errors: those of [OpenStream] and [CreateStream], except fs.ErrExist and fs.ErrNotExist; and if the stream exists:
+//
+//   - [ErrCapacity] if it has fewer slots, or slots with less room.
+//   - fs.ErrInvalid if it was made [WithEveryFrame] and this call has not that option, or the reverse.
+//
+// In both cases [Remove] the stream, if nobody needs it any more, and call again.
 func OpenOrCreateStream(name string, slots, capacity int, opts ...Option) (*Stream, error) {
 	o, err := newOptions(callOpenOrCreateStream, opts)
 	if err != nil {
@@ -179,7 +186,7 @@ func checkSlots(slots int) error {
 	return nil
 }
 
-// makeStreamError says why making a stream failed. doing is what was being done.
+// makeStreamError says why making a stream failed. doing says what was tried, as in "mapping a stream".
 func makeStreamError(err error, doing string, slots, capacity int) error {
 	switch {
 	case err == ErrCapacity && capacity <= 0:
@@ -190,7 +197,7 @@ func makeStreamError(err error, doing string, slots, capacity int) error {
 	return fmt.Errorf("judemap: %s of %d slots of %d bytes: %w", doing, slots, capacity, err)
 }
 
-// errNoSlot and errNoPlace are what the core says where there is no slot to write to, and no place for a reader.
+// errNoSlot and errNoPlace are the core's errors when no slot can be written to, and when no reader can join.
 var (
 	errNoSlot  = errors.New("judemap: no slot of the stream is free")
 	errNoPlace = fmt.Errorf("%w: the stream has %d readers, and can't have more", ErrCapacity, MaxReaders)
@@ -198,17 +205,17 @@ var (
 
 // ---- Writing
 
-// Write commits a copy of data as the next frame, a tensor of this shape (in elements, row-major) and type. It waits for
-// other writers of the Stream, and where readers hold all slots that could be written to, or in a stream [WithEveryFrame]
-// have yet to take what is in them, until one is given back. It allocates nothing.
+// Write commits a copy of data as the next frame: a tensor of this shape (in elements, row-major) and type. It waits
+// for other writers of the Stream. It also waits while no slot can be written to: that is while readers hold all of
+// them, or in a stream [WithEveryFrame] have not yet read what is in them. It allocates nothing.
 //
-// Errors: those of [Segment.Write], and ctx.Err(), wrapped in an error that says which readers the writer waits for. After
+// Errors: those of [Segment.Write]; ctx.Err(), wrapped in an error that says which readers the writer waits for. After
 // an error no frame was committed.
 func (s *Stream) Write(ctx context.Context, shape []int, dtype DType, data []byte) error {
 	return s.untilSlot(ctx, func() error { return s.tryWrite(shape, dtype, data) })
 }
 
-// untilSlot makes attempts until there is a slot for one.
+// untilSlot makes attempts until one of them finds a slot to write to.
 func (s *Stream) untilSlot(ctx context.Context, attempt func() error) error {
 	for begun := (time.Time{}); ; {
 		if err := attempt(); err != errNoSlot {
@@ -220,7 +227,7 @@ func (s *Stream) untilSlot(ctx context.Context, attempt func() error) error {
 	}
 }
 
-// tryWrite, tryFill and tryUpdate make one attempt each: errNoSlot if there is no slot.
+// tryWrite, tryFill and tryUpdate make one attempt each. The error is errNoSlot if no slot can be written to.
 
 func (s *Stream) tryWrite(shape []int, dtype DType, data []byte) error {
 	if err := s.lockWriting(); err != nil {
@@ -249,7 +256,7 @@ func (s *Stream) tryFill(shape []int, dtype DType, value float64) error {
 	return nil
 }
 
-// refused says why the core refused a frame, unless it is for want of a slot.
+// refused adds the details to the core's error for a frame. It returns errNoSlot as it is.
 func (s *Stream) refused(err error, shape []int, dtype DType, length int) error {
 	if err == errNoSlot {
 		s.attach()
@@ -258,16 +265,17 @@ func (s *Stream) refused(err error, shape []int, dtype DType, length int) error 
 	return s.writeError(err, shape, dtype, length)
 }
 
-// StreamSlice is [Stream.Write] for a slice of elements.
+// StreamSlice is [Stream.Write] for a slice of elements; T gives the element type.
 func StreamSlice[T Element](ctx context.Context, s *Stream, shape []int, data []T) error {
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), len(data)*int(unsafe.Sizeof(*new(T))))
 	return s.Write(ctx, shape, DTypeOf[T](), bytes)
 }
 
-// Update commits a frame that fill writes in place, without a copy. fill gets the bytes of a slot, as an older frame left
-// them; it must not keep them, and must not write to s: other writers wait for it. Readers don't.
+// Update commits a frame that fill writes in place, without a copy. fill gets the bytes of a slot, which still hold an
+// older frame. It must not keep the slice after it returns, and it must not write to s. Other writers wait while fill
+// runs; readers do not.
 //
-// If fill fails or panics, the error or panic reaches the caller, and no frame was committed. Other errors are those of
+// If fill fails or panics, the error or panic reaches the caller, and no frame is committed. Other errors are those of
 // [Stream.Write].
 func (s *Stream) Update(ctx context.Context, shape []int, dtype DType, fill func(data []byte) error) error {
 	return s.untilSlot(ctx, func() error { return s.tryUpdate(shape, dtype, fill) })
@@ -298,13 +306,14 @@ func (s *Stream) tryUpdate(shape []int, dtype DType, fill func(data []byte) erro
 	return nil
 }
 
-// Fill commits a frame whose every element is value, as [Segment.Fill] does. Errors: those of [Segment.Fill] and
-// [Stream.Write].
+// Fill commits a frame in which every element is value, by the rules of [Segment.Fill]. Errors: those of [Segment.Fill]
+// and [Stream.Write].
 func (s *Stream) Fill(ctx context.Context, shape []int, dtype DType, value float64) error {
 	return s.untilSlot(ctx, func() error { return s.tryFill(shape, dtype, value) })
 }
 
-// awaitSlot waits until a slot may be free: spins, for as long as WithSpin says since begun, and then parks.
+// awaitSlot waits until a slot may be free. It first spins, for as long as WithSpin says, counted from begun; then it
+// parks.
 func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("judemap: no slot of the stream is free: %s: %w", s.holders(), err)
@@ -322,7 +331,7 @@ func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 		return err
 	}
 	if !takeThread() {
-		// A poll, where a thread that blocks in C would keep the only processor.
+		// Poll instead of parking, because a thread that blocks in C would keep the only processor.
 		time.Sleep(100 * time.Microsecond)
 		return nil
 	}
@@ -336,7 +345,8 @@ func (s *Stream) awaitSlot(ctx context.Context, begun *time.Time) error {
 	return nil
 }
 
-// announce makes readers that give back a slot wake this process. errNoSlot: park with seen; nil: there is one by now.
+// announce makes readers that give back a slot wake this process. If it returns errNoSlot, park with seen. If it
+// returns nil, a slot has become free.
 func (s *Stream) announce() (seen uint32, err error) {
 	if err := s.lockWriting(); err != nil {
 		return 0, err
@@ -345,7 +355,7 @@ func (s *Stream) announce() (seen uint32, err error) {
 	return s.mapping.core.announceWriter()
 }
 
-// holders says which readers a writer waits for.
+// holders returns a text that says which readers a writer waits for.
 func (s *Stream) holders() string {
 	var text []string
 	newest := s.Version()
@@ -369,37 +379,38 @@ func (s *Stream) holders() string {
 
 // ---- Reading
 
-// A Reader is one place in a stream: goroutines, processes and languages each have their own. It holds one slot at a time,
-// as a bufio.Scanner holds one token. One goroutine at a time may use it, but any may call [Reader.Close] and
-// [Reader.Missed], and [Tensor.Release] for its frames.
+// A Reader reads the frames of a stream. Each goroutine that reads has a Reader of its own. A Reader holds the slot of
+// the frame that it returned last, until the next call. Only one goroutine at a time may use it, but any goroutine may
+// call [Reader.Close], [Reader.Missed], and [Tensor.Release] for its frames.
 //
-// Close it when it is no longer needed: the writer of a stream [WithEveryFrame] waits for it. One that is forgotten is
-// closed by the garbage collector, and one whose process ends by the writer that needs its slots, after 40 ms.
+// Close a Reader when it is no longer needed: the writer of a stream [WithEveryFrame] waits for it. A Reader that
+// nobody can reach any more is closed by the garbage collector. If the process of a Reader dies, a writer that needs
+// its slots takes them back after 40 ms.
 type Reader struct {
 	stream  *Stream
 	place   *place
-	current Tensor // what the next Next gives back; guarded by place.mu
+	current Tensor // the frame that the next call of Next gives back; guarded by place.mu
 	slots   []slot
 	alarms  *alarmKeeper
-	parks   atomic.Bool // a goroutine is about to park, or parked
+	parks   atomic.Bool // a goroutine is parked or about to park
 	closed  atomic.Bool
-	seen    uint64 // of a reader without a place: the version last read
+	seen    uint64 // the version last read; only for a reader without a place
 	missed  atomic.Uint64
 }
 
-// A place is what the core has for a Reader, and what is left to be given back when that is forgotten.
+// A place is the core's part of a Reader. It is what must be given back if the Reader is forgotten.
 type place struct {
 	core readerCore
-	held *[MaxSlots]uint64 // the core's: the version held in each slot
-	mu   sync.Mutex        // between take, release and leave; taken after the stream's joining
+	held *[MaxSlots]uint64 // the core's memory: the version held in each slot, or 0
+	mu   sync.Mutex        // held in take, release and leave; locked after the stream's joining
 	left bool              // guarded by mu
 
 	alarms alarmKeeper
 }
 
-// A slot is how a Reader holds one slot of its stream.
+// A slot is what a Reader has for each slot of its stream.
 type slot struct {
-	mapping mapping // what its frames are views of
+	mapping mapping // the mapping of frames in this slot
 	reader  *Reader
 	index   int
 }
@@ -407,16 +418,18 @@ type slot struct {
 // holds says whether the reader holds the frame of this version.
 func (l *slot) holds(version uint64) bool {
 	held := load64(&l.reader.place.held[l.index]) == version
-	runtime.KeepAlive(l.reader) // whose place is the core's memory
+	runtime.KeepAlive(l.reader) // held is memory of the core that is freed with the reader's place
 	return held
 }
 
-// Reader makes a reader of s, which sees what is committed from now on.
+// Reader makes a reader of s, which gets the frames that are committed from now on.
 //
-// Of a stream that was opened [WithReadOnly] frames come as copies: such a process can't say what it holds. If every frame
-// counts there, it can't be a reader at all, since the writer would not wait for it, and gets [ErrUnsupported].
+// In a stream that was opened [WithReadOnly] the Reader returns copies, because this process can't mark a slot as held.
+// If the stream is also one [WithEveryFrame] the error is [ErrUnsupported], because the writer would not wait for this
+// reader.
 //
-// Errors: [ErrCapacity] if there are [MaxReaders]; [ErrClosed]; the system's.
+// Errors: [ErrCapacity] if the stream already has [MaxReaders] readers; [ErrUnsupported] as said above; [ErrClosed];
+// the system's.
 func (s *Stream) Reader() (*Reader, error) {
 	if !s.open.Load() {
 		return nil, ErrClosed
@@ -447,7 +460,8 @@ func (s *Stream) Reader() (*Reader, error) {
 		l.reader, l.index = r, i
 		l.mapping = mapping{core: s.mapping.core, header: s.mapping.core.slot(i), slot: l}
 	}
-	// The place refers to nothing that keeps r; the stream is kept until it is given back.
+	// The place must not refer to r, or r would stay reachable. The cleanup keeps the stream until the place is given
+	// back.
 	runtime.AddCleanup(r, func(p *place) {
 		s.leave(p)
 		p.core.free()
@@ -469,8 +483,8 @@ func (s *Stream) leave(p *place) {
 	}
 }
 
-// Close gives back all that r holds, and its place: views of its frames are no longer whole. [Reader.Next] then gives
-// [ErrClosed]. Closing again does nothing. The error is always nil.
+// Close gives back all frames that r holds: views of them are no longer valid. A call of [Reader.Next] that waits, and
+// every later one, returns [ErrClosed]. Closing again does nothing. The error is always nil.
 func (r *Reader) Close() error {
 	if r.closed.Swap(true) || r.stream == nil {
 		return nil
@@ -479,7 +493,7 @@ func (r *Reader) Close() error {
 		r.stream.leave(r.place)
 	}
 	r.alarms.end()
-	for r.stream.waiters.wake(); r.parks.Load(); { // one that waits in Next; again and again, as it may be about to park
+	for r.stream.waiters.wake(); r.parks.Load(); { // wake a goroutine in Next, repeatedly, because it may be only about to park
 		r.stream.mapping.core.wake()
 		r.stream.waiters.wake()
 		time.Sleep(50 * time.Microsecond)
@@ -488,8 +502,8 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// Missed returns how many frames were committed since r was made that it skipped. In a stream [WithEveryFrame] it is 0,
-// unless something wrote to the stream that does not keep to its protocol.
+// Missed returns how many of the frames committed since r was made r has skipped. In a stream [WithEveryFrame] it is 0,
+// unless a program that does not follow the protocol wrote to the stream.
 func (r *Reader) Missed() uint64 {
 	if r.place == nil {
 		return r.missed.Load()
@@ -499,13 +513,18 @@ func (r *Reader) Missed() uint64 {
 	return n
 }
 
-// Next returns the newest frame that r has not seen; in a stream [WithEveryFrame], the one after the last. It parks until
-// there is one. Data of the frame stays whole until the next Next, which gives it back, or as long as [Tensor.Keep] has it:
-// nobody need ask [Tensor.Valid]. Next allocates nothing; but where it parks without a thread, because GOMAXPROCS is 1 or 256
-// are parked, those that wait share a new channel.
+// Next returns the newest frame that r has not seen, or in a stream [WithEveryFrame] the frame after the last one. It
+// parks until there is one. The frame stays whole until the next call of Next, which gives it back, or for longer with
+// [Tensor.Keep]; there is no need to ask [Tensor.Valid]. Next allocates nothing as a rule: it allocates a channel,
+// shared by all that wait, only where it parks without a thread of its own. That is so if GOMAXPROCS is 1, or 256
+// goroutines are parked.
 //
-// Errors: ctx.Err(); [ErrClosed]; [ErrWriterDied] if the writer died and there is nothing more, as [Segment.ReadWait] says;
-// [ErrCorrupt] if something wrote to the stream that does not keep to its protocol.
+// Errors:
+//
+//   - ctx.Err() when ctx ends.
+//   - [ErrClosed].
+//   - [ErrWriterDied] if the writer died and there is no newer frame, as [Segment.ReadWait] says.
+//   - [ErrCorrupt] if a program that does not follow the protocol wrote to the stream.
 func (r *Reader) Next(ctx context.Context) (t Tensor, err error) {
 	switch {
 	case r.stream == nil: // the zero Reader
@@ -535,7 +554,8 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		case err == ErrBusy && attempts < busyAttempts:
 			continue
 		case err == ErrBusy:
-			// Whoever is busy for so long has a writer that does not keep to the protocol, or no processor.
+			// A stream that is busy for so long has a writer that does not follow the protocol, or one that gets no
+			// processor.
 			s.counters.retries.Add(1)
 			attempts = 0
 			time.Sleep(50 * time.Microsecond)
@@ -553,7 +573,8 @@ func (r *Reader) next(ctx context.Context, t *Tensor) error {
 		if err := r.park(ctx, version); err != nil {
 			return err
 		}
-		// A stream's sequence is never odd, unless by somebody's doing who does not keep to the protocol: then nobody parks.
+		// A stream's sequence is never odd, unless a program does not follow the protocol. The core does not park on an
+		// odd one, so sleep here.
 		if s.sequence()&1 != 0 {
 			time.Sleep(50 * time.Microsecond)
 			if err := ctx.Err(); err != nil {
@@ -568,7 +589,7 @@ func (r *Reader) take(t *Tensor) error {
 	p := r.place
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left || !r.stream.open.Load() { // once a call has seen the end, all do
+	if p.left || !r.stream.open.Load() { // checked with mu held, so that no call succeeds after one that failed
 		return ErrClosed
 	}
 	before := &r.current
@@ -583,7 +604,7 @@ func (r *Reader) take(t *Tensor) error {
 	return nil
 }
 
-// giveBack gives back the frame that is held but not kept.
+// giveBack gives back the frame that r holds and that was not kept.
 func (r *Reader) giveBack() {
 	r.place.mu.Lock()
 	defer r.place.mu.Unlock()
@@ -593,7 +614,7 @@ func (r *Reader) giveBack() {
 	r.current.version = 0
 }
 
-// park parks until the version is no longer seen.
+// park returns when the stream's version is no longer seen, or may not be.
 func (r *Reader) park(ctx context.Context, seen uint64) error {
 	s := r.stream
 	if s.spins(ctx, seen, &r.closed) {
@@ -609,7 +630,7 @@ func (r *Reader) park(ctx context.Context, seen uint64) error {
 	return s.parkMember(ctx, seen, -1, &r.closed)
 }
 
-// nextCopy is Next for a reader that can't pin.
+// nextCopy is Next for a reader of a stream that was opened WithReadOnly.
 func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 	s := r.stream
 	var buf []byte
@@ -638,12 +659,12 @@ func (r *Reader) nextCopy(ctx context.Context) (Tensor, error) {
 	}
 }
 
-// ReadCopy returns a copy of the newest frame, whoever has seen it already: for who looks at a stream now and then. It needs
-// no place among the readers, keeps no writer waiting, and waits for none. A writer that goes on without a pause may take a
-// slot again while it is copied; ReadCopy then tries again, until it has a copy or ctx ends.
+// ReadCopy returns a copy of the newest frame, also if it was read before. It is for a program that looks at a stream
+// now and then: it needs no Reader, makes no writer wait, and does not wait for a new frame. A writer that never pauses
+// may reuse the slot during the copy; ReadCopy then tries again, until it has a copy or ctx ends.
 //
 // Errors: [ErrEmpty] if nothing was ever committed; ctx.Err(); [ErrCapacity] if the frame is larger than [WithMaxBytes]
-// says; [ErrClosed]; [ErrCorrupt].
+// allows; [ErrClosed]; [ErrCorrupt].
 func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
 	var buf []byte
 	for attempts := 1; ; attempts++ {
@@ -661,8 +682,8 @@ func (s *Stream) ReadCopy(ctx context.Context) (Tensor, error) {
 	}
 }
 
-// pause goes between two attempts at a copy. What is busy for long may be so for ever, by somebody's doing who does not keep
-// to the protocol: that must not take a processor.
+// pause is called between two attempts at a copy. A stream may be busy for ever if a program does not follow the
+// protocol, so every so many attempts pause sleeps, in order not to use up a processor.
 func pause(attempts int) {
 	if attempts%busyAttempts == 0 {
 		time.Sleep(50 * time.Microsecond)
@@ -671,8 +692,9 @@ func pause(attempts int) {
 	}
 }
 
-// copyNewer makes one attempt at a copy, into buf or a larger one, of the newest frame above a version. ErrBusy: a commit
-// came in between. ErrEmpty: there is none, and t has the version to park on.
+// copyNewer makes one attempt to copy the newest frame with a version above after, into buf or into a larger buffer.
+// ErrBusy means that a commit came in between. ErrEmpty means that there is no such frame; t then has the version to
+// park on.
 func (s *Stream) copyNewer(after uint64, buf *[]byte) (t Tensor, err error) {
 	if !s.open.Load() {
 		return t, ErrClosed
@@ -703,7 +725,7 @@ func (s *Stream) copyNewer(after uint64, buf *[]byte) (t Tensor, err error) {
 	return t, err
 }
 
-// frameError says what an error of the core at a frame is about.
+// frameError adds the details to an error of the core about a frame.
 func (s *Stream) frameError(err error) error {
 	if err == ErrCorrupt {
 		return fmt.Errorf("%w: a frame is not in the slot that the stream's header gives, or its header can't be true",
@@ -712,8 +734,8 @@ func (s *Stream) frameError(err error) error {
 	return err
 }
 
-// Frames returns the frames that [Reader.Next] gives, one by one; each is whole until the next is asked for. The first
-// error, such as the end of ctx, [ErrClosed] or [ErrWriterDied], is the last pair.
+// Frames returns the frames that [Reader.Next] returns, one by one. Each is whole until the loop asks for the next one.
+// An error, such as the end of ctx, [ErrClosed] or [ErrWriterDied], comes as the last pair.
 func (r *Reader) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
 	return func(yield func(Tensor, error) bool) {
 		for {
@@ -725,8 +747,8 @@ func (r *Reader) Frames(ctx context.Context) iter.Seq2[Tensor, error] {
 	}
 }
 
-// Keep holds a stream's frame past the next [Reader.Next], until [Tensor.Release] or [Reader.Close]. It has no effect on
-// one that was given back, nor on a Tensor of a Segment.
+// Keep holds a frame of a stream past the next call of [Reader.Next], until [Tensor.Release] or [Reader.Close]. It has
+// no effect on a frame that was given back already, nor on a Tensor of a Segment.
 func (t *Tensor) Keep() {
 	if t.mapping == nil || t.mapping.slot == nil {
 		return
@@ -739,8 +761,8 @@ func (t *Tensor) Keep() {
 	}
 }
 
-// Release gives a stream's frame back before the next [Reader.Next] would, or one that [Tensor.Keep] holds. Its data may
-// then change at any time. Releasing again does nothing, nor does it for a Tensor of a Segment.
+// Release gives back a frame of a stream: one that [Tensor.Keep] holds, or the current one before [Reader.Next] would.
+// Its data may then change at any time. Releasing again does nothing, and a Tensor of a Segment needs no Release.
 func (t *Tensor) Release() {
 	if t.mapping == nil || t.mapping.slot == nil {
 		return
@@ -765,8 +787,9 @@ func (s *Stream) Slots() int { return s.slots }
 // EveryFrame says whether s was made [WithEveryFrame].
 func (s *Stream) EveryFrame() bool { return s.every }
 
-// Slot returns the address of a slot's data, 256-byte aligned, for a table of all of them that is made once; 0 if there
-// is no slot i, or s is closed. It does not keep s: the address is good for as long as s is open and reachable.
+// Slot returns the address of the data of slot i, from 0 to Slots()-1, 256-byte aligned. It is 0 if there is no slot i,
+// or s is closed. A program can register the addresses of all slots with another library once. The address does not
+// keep s: it may be used as long as s is open and reachable.
 func (s *Stream) Slot(i int) uintptr {
 	if i < 0 || i >= s.slots || !s.open.Load() {
 		return 0
@@ -776,19 +799,19 @@ func (s *Stream) Slot(i int) uintptr {
 
 // ReaderInfo describes a reader of a stream.
 type ReaderInfo struct {
-	Number  int    // its place, from 0 on
-	Process int    // the id of its process, as that process sees it
-	Next    uint64 // the version of the frame that it wants next
-	Held    int    // slots that it holds
-	Dead    bool   // its process died, and no writer has needed its slots yet
+	Number  int    // its place in the stream, from 0 to MaxReaders-1
+	Process int    // its process id, in the PID namespace of that process
+	Next    uint64 // the version of the frame that it reads next
+	Held    int    // how many slots it holds
+	Dead    bool   // its process died, and no writer has taken its slots back yet
 }
 
-// Readers describes the readers of s, of all processes. It makes a system call for each.
+// Readers describes the readers of s in all processes. It makes a system call for each of them.
 func (s *Stream) Readers() []ReaderInfo {
 	if !s.open.Load() {
 		return nil
 	}
-	s.waiters.mu.Lock() // as in file: the descriptor must not be another file's meanwhile
+	s.waiters.mu.Lock() // as in file: the descriptor must not be closed meanwhile
 	defer s.waiters.mu.Unlock()
 	if !s.open.Load() {
 		return nil
@@ -798,10 +821,11 @@ func (s *Stream) Readers() []ReaderInfo {
 	return infos
 }
 
-// Close ends the use of s, and of its Readers: every later call gets [ErrClosed], as do those that wait. When it returns,
-// what readers of s held is given back, and so is the right to write; a write that is running gives that back when it ends.
-// The memory is given back in the background, and views read zeros from then on. A shared stream lives on, for others and
-// under its name, see [Remove]. Closing again does nothing. The error is always nil.
+// Close ends the use of s and of its Readers: every later call returns [ErrClosed], and so do calls that wait. When
+// Close returns, the frames that readers of s held are given back, and so is the right to write; only where a write is
+// still running, the end of that write gives the right back. The memory is given back in the background, and views then
+// read as zeros. A shared stream stays there for other processes and under its name, see [Remove]. Closing again does
+// nothing. The error is always nil.
 func (s *Stream) Close() error {
 	s.end(func() {
 		s.joining.Lock()
@@ -819,9 +843,11 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// CloseWait is [Stream.Close], but returns when the memory is given back. The error is the system's, if it could not be, and
-// the memory then goes when s and its views are no longer reachable; or [ErrCUDA], see [Stream.UnregisterCUDA]. It must not be
-// called by a function that Update runs.
+// CloseWait is [Stream.Close], but returns only when the memory is given back. It must not be called by a function that
+// Update runs.
+//
+// The error is the system's if the memory could not be given back; it is then freed when s and its views are no longer
+// reachable. It is [ErrCUDA] if the memory could not be unregistered, see [Stream.UnregisterCUDA].
 func (s *Stream) CloseWait() error {
 	_ = s.Close()
 	return s.awaitRelease()
@@ -836,7 +862,7 @@ func (s *Stream) String() string {
 	return fmt.Sprintf("%s, %d slots: %v", kind, s.slots, t)
 }
 
-// LogValue is what String says, for [log/slog].
+// LogValue returns what String says as attributes, for [log/slog].
 func (s *Stream) LogValue() slog.Value {
 	kind, t := s.describe()
 	attrs := []slog.Attr{slog.String("kind", kind)}
@@ -847,7 +873,7 @@ func (s *Stream) LogValue() slog.Value {
 	return slog.GroupValue(slices.Concat(attrs, t.attrs())...)
 }
 
-// describe returns the kind of s, and its newest frame if that can be had at once.
+// describe returns the kind of s, and its newest frame if that can be read without waiting.
 func (s *Stream) describe() (kind string, t Tensor) {
 	kind = "stream"
 	switch {

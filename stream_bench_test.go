@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -38,14 +39,15 @@ var spins = map[string]time.Duration{"blocking": 0, "spinning": 10 * time.Micros
 
 // BenchmarkFrames: a process fills frames as fast as it can, and another sums all bytes of each; every frame counts, and
 // there are 4 slots. ns/op is the time of one frame, from the first that is measured to the end of the last sum.
-// by=judemap is between two Go processes, and by=C++ the same with the core's calls, without Go; bench/iceoryx2 does it
-// through iceoryx2, and `make bench` runs that in turn with these.
+// by=judemap is between two Go processes, and by=C++ the same with the core's calls, without Go; by=socket and by=pipe
+// are those of peers_bench_test.go. bench/iceoryx2 and bench/peers.py do the same, and `make bench` runs them in turn
+// with these.
 func BenchmarkFrames(b *testing.B) {
 	for _, size := range []int{64, 602112, 1 << 20, 8 << 20} {
 		for _, wait := range []string{"blocking", "spinning", "polling"} {
 			for _, by := range []string{"C++", "judemap"} {
 				b.Run(fmt.Sprintf("size=%d/wait=%s/by=%s", size, wait, by), func(b *testing.B) {
-					frames := max(min(1<<30/size*4, 500_000), 400)
+					frames := frameCount(size)
 					warm := frames / 10
 					var sum time.Duration
 					for range b.N {
@@ -57,13 +59,25 @@ func BenchmarkFrames(b *testing.B) {
 						waitFor(b, others)
 						sum += time.Since(begun)
 					}
-					each := float64(sum) / float64(b.N) / float64(frames-warm)
-					b.ReportMetric(each, "ns/op")
-					b.ReportMetric(1e9/each, "frames/s")
+					reportFrames(b, sum, b.N*(frames-warm))
 				})
 			}
 		}
+		for _, by := range []string{"socket", "pipe"} {
+			if slices.Contains(peerSizes, size) {
+				b.Run(fmt.Sprintf("size=%d/wait=blocking/by=%s", size, by), func(b *testing.B) { byteFrames(b, by, size) })
+			}
+		}
 	}
+}
+
+// frameCount is how many frames of a size an iteration has, a tenth of which come before those that are measured.
+func frameCount(size int) int { return max(min(1<<32/size, 300_000), 500) }
+
+func reportFrames(b *testing.B, took time.Duration, frames int) {
+	each := float64(took) / float64(frames)
+	b.ReportMetric(each, "ns/op")
+	b.ReportMetric(1e9/each, "frames/s")
 }
 
 func writeFrames(b *testing.B, s *Stream, size, frames int, wait, by string) {
@@ -124,7 +138,7 @@ func BenchmarkHeldFrames(b *testing.B) {
 // BenchmarkCommitBesideReaders: the cost of a commit of 64 bytes where the newest wins, with so many readers in another
 // process, each of which takes a frame every 100 µs; none is parked.
 func BenchmarkCommitBesideReaders(b *testing.B) {
-	for _, readers := range []int{0, 1, 4, 16} {
+	for _, readers := range []int{0, 1, 2, 4, 8, 16, 32, 62} {
 		b.Run(fmt.Sprintf("readers=%d/by=judemap", readers), func(b *testing.B) {
 			s := namedStream(b, readers+2, 64)
 			var others []*process
@@ -197,9 +211,7 @@ func BenchmarkCommitToView(b *testing.B) {
 
 // isWhole says whether all bytes of a frame are the low byte of its number, by their sum.
 func isWhole(frame *Tensor) bool {
-	data := frame.Data()
-	word := uint64(uint8(frame.Version()/2)) * 0x0101010101010101
-	return floor.Sum(data) == word*uint64(len(data)/8)
+	return isAll(frame.Data(), byte(frame.Version()/2))
 }
 
 func init() {

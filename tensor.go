@@ -9,10 +9,11 @@ import (
 	"unsafe"
 )
 
-// A Tensor is one consistent snapshot of a segment, or a frame of a stream: a view of its memory, or a copy. While a view
-// is reachable, the addresses of its Segment or Stream stay reserved. The zero Tensor has no data and is not valid.
+// A Tensor is one consistent state of a segment, or one frame of a stream. It is a view of their memory, or a copy.
+// While a view is reachable, the addresses of its Segment or Stream stay reserved. The zero Tensor has no data and is
+// not valid.
 type Tensor struct {
-	// What a jm_tensor of the core begins with, in its order: see judemap_cgo.go.
+	// The fields that a jm_tensor of the core begins with, in the same order: see judemap_cgo.go.
 	version uint64
 	ndim    uint32
 	dtype   DType
@@ -23,25 +24,25 @@ type Tensor struct {
 	mapping *mapping // nil if the data is a copy
 }
 
-// Shape returns the dimensions, in elements. It is t's own: don't change it.
+// Shape returns the dimensions, in elements. The slice belongs to t: do not change it.
 func (t *Tensor) Shape() []int { return t.shape[:t.ndim:t.ndim] }
 
 // DType returns the element type.
 func (t *Tensor) DType() DType { return t.dtype }
 
-// Data returns the elements, row-major and little-endian. In a view they are the segment's memory, which is read-only
-// to the caller, changes with the next commit, and reads as zeros once the segment is closed; keep t (or its Segment)
-// reachable for as long as the slice is used. [Slice] gives them as a Go type.
+// Data returns the bytes of the elements, row-major and little-endian; [Slice] returns them as a Go type. In a view
+// they are the segment's own memory. Do not write to it. It changes with the next commit, and reads as zeros once the
+// segment is closed. Keep t (or its Segment) reachable for as long as the slice is used.
 func (t *Tensor) Data() []byte { return unsafe.Slice((*byte)(t.data), t.length) }
 
-// Version returns the segment's sequence at the time of the read: an even number, 2 more for each commit.
+// Version returns the segment's sequence number at the time of the read. It is even, and each commit adds 2.
 func (t *Tensor) Version() uint64 { return t.version }
 
-// loadsReorder says whether the machine may run an ordinary load after a later atomic one. x86 never does.
+// loadsReorder says whether the machine may execute an ordinary load after a later atomic one. x86 never does.
 const loadsReorder = runtime.GOARCH != "amd64" && runtime.GOARCH != "386"
 
-// Valid says whether no commit has begun since a view was taken. Ask after using its data: only if it is true was
-// everything seen there part of one tensor. A copy is always valid, and so is a frame of a stream for as long as it is
+// Valid says whether what was seen in a view is one whole tensor: it is true as long as no commit has begun since the
+// view was taken. Call it after using the data. A copy is always valid. A frame of a stream is valid as long as it is
 // held.
 func (t *Tensor) Valid() bool {
 	if t.mapping == nil {
@@ -51,8 +52,9 @@ func (t *Tensor) Valid() bool {
 		return true
 	}
 	if loadsReorder {
-		// The loads of the data must come before the load of sequence below, and Go has no fence for it. An atomic store
-		// is a release: earlier loads come before it; and an atomic load never comes before an earlier atomic store.
+		// The loads of the data must come before the load of sequence below, and Go has no fence for that. An atomic
+		// store is a release, so the earlier loads come before it. An atomic load never comes before an earlier atomic
+		// store.
 		var word uint32
 		atomic.StoreUint32(&word, 1)
 	}
@@ -69,7 +71,7 @@ func (t Tensor) String() string {
 	return fmt.Sprintf("%v %v, version %d", t.dtype, t.shape[:t.ndim], t.version)
 }
 
-// LogValue is what String says, for [log/slog].
+// LogValue returns what String says as attributes, for [log/slog].
 func (t Tensor) LogValue() slog.Value { return slog.GroupValue(t.attrs()...) }
 
 func (t *Tensor) attrs() []slog.Attr {
@@ -80,10 +82,10 @@ func (t *Tensor) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("dtype", t.dtype.String()), slog.Any("shape", slices.Clone(t.Shape())), version}
 }
 
-// Slice returns t's data as []T without a copy; what holds for [Tensor.Data] holds for it. Elements of Bool that a
-// foreign writer stored as neither 0 nor 1 are not checked for.
+// Slice returns t's data as []T without a copy. All that [Tensor.Data] says of its slice holds for this one too. Slice
+// does not check that the elements of a Bool tensor are 0 or 1.
 //
-// Errors: [ErrDType] if T is another type than t's, or if t was read into a buffer that is not aligned for T.
+// Errors: [ErrDType] if T is not the type of t's elements, or if t was read into a buffer that is not aligned for T.
 func Slice[T Element](t *Tensor) ([]T, error) {
 	if want := DTypeOf[T](); t.dtype != want {
 		return nil, fmt.Errorf("%w: the tensor holds %v, not %v", ErrDType, t.dtype, want)

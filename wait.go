@@ -11,13 +11,14 @@ import (
 	"weak"
 )
 
-// How readers wait. All of one Segment that park between two commits are a group with one channel. A commit of this
-// process closes it. For the commits of others the first of a group leads it: it parks in the core, its thread with it, so
-// that nobody but the kernel stands between the commit and the goroutine, and then wakes the rest. When many threads are
-// parked already, the group has no leader, and a parker's thread waits for it along with others.
+// How readers wait. All readers of one Segment that park between two commits are a group, with one channel. A commit of
+// this process closes the channel. For commits of other processes the first reader of the group is its leader. The
+// leader parks in the core together with its thread, so that only the kernel is between the commit and the goroutine;
+// when it wakes, it wakes the rest of the group. If many threads are parked already, the group has no leader, and the
+// thread of a parker waits for it and for other groups.
 
-// park returns when the sequence is no longer seen, or may not be, or limit has passed unless that is negative. A seen
-// that is odd is a commit in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
+// park returns when the sequence is no longer seen, or may no longer be. It also returns after limit, unless limit is
+// negative. An odd seen means that a commit is in progress. Errors: those of ctx; ErrClosed; ErrWriterDied.
 func (s *handle) park(ctx context.Context, seen uint64, limit time.Duration) error {
 	if limit < 0 && s.spins(ctx, seen, &neverOver) {
 		return nil
@@ -30,7 +31,8 @@ func (s *handle) park(ctx context.Context, seen uint64, limit time.Duration) err
 	return s.parkMember(ctx, seen, limit, &neverOver)
 }
 
-// spins spins until the sequence is no longer seen, for as long as WithSpin says. Whether it came to that.
+// spins spins until the sequence is no longer seen, for as long as WithSpin says. It returns whether the sequence
+// changed.
 func (s *handle) spins(ctx context.Context, seen uint64, over *atomic.Bool) bool {
 	if s.spin <= 0 || s.attached.Load() || runtime.GOMAXPROCS(0) == 1 {
 		return false
@@ -48,13 +50,14 @@ func (s *handle) spins(ctx context.Context, seen uint64, over *atomic.Bool) bool
 	return false
 }
 
-// threadsParked counts the goroutines that are parked with their threads.
+// threadsParked counts the goroutines that are parked together with their threads.
 var threadsParked atomic.Int32
 
-// A thread takes some 20 KiB, and wakes in a few microseconds.
+// mostThreadsParked limits threadsParked. A parked thread takes about 20 KiB, and wakes in a few microseconds.
 const mostThreadsParked = 256
 
-// lead makes the caller the leader, if there is no group, and a thread is free for it.
+// lead makes the caller the leader of a new group, if there is no group yet and takeThread allows it. It returns
+// whether it did.
 func (s *handle) lead() bool {
 	w := &s.waiters
 	w.mu.Lock()
@@ -67,8 +70,9 @@ func (s *handle) lead() bool {
 	return true
 }
 
-// takeThread says whether the caller may park with its thread, and counts it. Where there is one processor it may not: a
-// thread that blocks in C keeps the processor until the runtime takes it back, for up to 10 ms.
+// takeThread says whether the caller may park together with its thread, and if so counts it. It may not where
+// GOMAXPROCS is 1: a thread that blocks in C keeps its processor until the runtime takes it back, which is up to 10 ms
+// later.
 func takeThread() bool {
 	if threadsParked.Add(1) <= mostThreadsParked && runtime.GOMAXPROCS(0) > 1 {
 		return true
@@ -77,8 +81,8 @@ func takeThread() bool {
 	return false
 }
 
-// parkLeader parks the goroutine and its thread in the core, and then wakes the group. It also returns, sooner or later,
-// when over is true.
+// parkLeader parks the goroutine and its thread in the core, and then wakes the group. It also returns, if a little
+// later, when over becomes true.
 func (s *handle) parkLeader(ctx context.Context, seen uint64, a *alarm, over *atomic.Bool) error {
 	err := s.parkThread(ctx, seen, a, over)
 	threadsParked.Add(-1)
@@ -90,7 +94,7 @@ func (s *handle) parkLeader(ctx context.Context, seen uint64, a *alarm, over *at
 		return err
 	}
 	if err != nil && err == ctx.Err() {
-		// Only the leader leaves: a watch takes its place.
+		// Only the leader stops waiting. A watch waits in its place for the rest of the group.
 		if token, err := s.watch(seen); err == nil {
 			w.token = token
 			return ctx.Err()
@@ -100,7 +104,7 @@ func (s *handle) parkLeader(ctx context.Context, seen uint64, a *alarm, over *at
 	return err
 }
 
-// neverOver is what those wait for who wait for no end but the handle's.
+// neverOver stays false. It is the over of waits that end only with the handle.
 var neverOver atomic.Bool
 
 // parkThread parks the goroutine and its thread.
@@ -108,7 +112,7 @@ func (s *handle) parkThread(ctx context.Context, seen uint64, a *alarm, over *at
 	a.set(ctx, s.mapping.core, core.wake)
 	defer a.off()
 	for {
-		if err := ctx.Err(); err != nil { // after set: see alarm
+		if err := ctx.Err(); err != nil { // after set, see there
 			return err
 		}
 		err := s.mapping.core.park(seen)
@@ -121,16 +125,16 @@ func (s *handle) parkThread(ctx context.Context, seen uint64, a *alarm, over *at
 	}
 }
 
-// An alarm wakes a thread that is parked in the core when a context ends. Who parks again and again with the same context
-// keeps his alarm, and allocates nothing. The zero alarm is off.
+// An alarm wakes a thread that is parked in the core when a context ends. A caller that parks repeatedly with the same
+// context keeps its alarm, and then allocates nothing. The zero alarm is off.
 type alarm struct {
-	done   <-chan struct{} // the context's: contexts themselves need not be comparable
+	done   <-chan struct{} // of the context; it is what is compared, because contexts need not be comparable
 	stop   func() bool
 	parked *atomic.Bool
 }
 
-// set has wake called for c when ctx ends, until off. Look at ctx after it: either that look sees the end, or the alarm sees who
-// is parked.
+// set makes the alarm call wake(c) when ctx ends, until off is called. The caller must check ctx after set and before
+// it parks. Then either that check sees the end of ctx, or the alarm sees that the caller parks.
 func (a *alarm) set(ctx context.Context, c core, wake func(core)) {
 	done := ctx.Done()
 	if done == nil {
@@ -141,7 +145,7 @@ func (a *alarm) set(ctx context.Context, c core, wake func(core)) {
 		parked := new(atomic.Bool)
 		a.done, a.parked = done, parked
 		a.stop = context.AfterFunc(ctx, func() {
-			// Again and again, because it may be about to park.
+			// Repeatedly, because the caller may be only about to park.
 			for parked.Load() {
 				wake(c)
 				time.Sleep(50 * time.Microsecond)
@@ -157,7 +161,7 @@ func (a *alarm) off() {
 	}
 }
 
-// cancel forgets the context.
+// cancel detaches the alarm from its context.
 func (a *alarm) cancel() {
 	if a.stop != nil {
 		a.stop()
@@ -165,13 +169,15 @@ func (a *alarm) cancel() {
 	*a = alarm{}
 }
 
-// An alarmKeeper keeps the alarm of who parks again and again, until he is closed. Any goroutine may call its methods.
+// An alarmKeeper keeps an alarm between the waits of a Reader or a Stream, until that is closed. Any goroutine may call
+// its methods.
 type alarmKeeper struct {
 	kept  atomic.Pointer[alarm]
 	ended atomic.Bool
 }
 
-// take returns an alarm, for keep to take back. Where several goroutines park at a time each gets one.
+// take returns an alarm, which the caller returns with keep. If several goroutines park at the same time, each gets
+// one.
 func (k *alarmKeeper) take() *alarm {
 	if a := k.kept.Swap(nil); a != nil {
 		return a
@@ -184,13 +190,13 @@ func (k *alarmKeeper) keep(a *alarm) {
 	if other := k.kept.Swap(a); other != nil {
 		other.cancel()
 	}
-	// After the swap: end stores it and then takes what is kept, so that one of the two cancels a.
+	// Checked after the swap. end stores ended and then takes the kept alarm, so one of the two cancels a.
 	if k.ended.Load() {
 		k.end()
 	}
 }
 
-// end has the context forget about all alarms.
+// end detaches the kept alarm from its context, and all that keep gets later.
 func (k *alarmKeeper) end() {
 	k.ended.Store(true)
 	if a := k.kept.Swap(nil); a != nil {
@@ -198,32 +204,34 @@ func (k *alarmKeeper) end() {
 	}
 }
 
-// waiters are the parked readers of one Segment. A commit that finds nobody parked takes no lock.
+// waiters are the parked readers of one Segment. A commit takes no lock if nobody is parked.
 type waiters struct {
-	parked atomic.Bool // there is a group, its leader aside
+	parked atomic.Bool // there is a group; its leader is not part of it
 	mu     sync.Mutex
-	led    bool          // the group has a leader, who may be all of it
+	led    bool          // there is a leader, possibly without a group
 	woken  chan struct{} // nil unless there is a group
-	count  int           // its members
-	token  uint64        // of the watch that waits for a group without a leader, or 0
-	parks  uint64        // readers that parked, ever
-	wakes  uint64        // groups that were woken, ever
+	count  int           // members of the group, without the leader
+	token  uint64        // the watch that waits for a group without a leader, or 0
+	parks  uint64        // how many readers have parked since the start
+	wakes  uint64        // how many groups were woken since the start
 }
 
-// join makes the caller one of the group, and returns the channel that the next wake closes. The caller must look at
-// the segment again before it waits: a commit that came before join did not see it. parked is stored before that look,
-// and a commit stores sequence before it loads parked, with the release of a lock, a sequentially consistent
-// read-modify-write, in between; so one of the two sees the other.
+// join makes the caller a member of the group, and returns the channel that the next wake closes. The caller must look
+// at the segment again before it waits, because a commit that came before join did not see it.
 //
-// A group's leader or watch waits for the sequence that its first member saw. One that joins later, having seen a newer
-// one, loses nothing: the wait is then over, and about to wake the group.
+// The caller stores parked before that look. A commit stores sequence before it loads parked, and between the two
+// releases a lock, which is a sequentially consistent read-modify-write. So one of the two sees the other.
+//
+// The leader or the watch of a group waits until the sequence is no longer the one that the group's first member saw. A
+// member that joins later and has seen a newer one misses nothing: that wait is then over, and the group is about to be
+// woken.
 func (s *handle) join(seen uint64) (<-chan struct{}, error) {
 	w := &s.waiters
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.woken == nil {
 		w.woken = make(chan struct{})
-		w.parked.Store(true) // before the watch, which may be over at once
+		w.parked.Store(true) // before watch, whose wait may be over at once
 		if !w.led && !s.attached.Load() {
 			var err error
 			if w.token, err = s.watch(seen); err != nil {
@@ -237,18 +245,19 @@ func (s *handle) join(seen uint64) (<-chan struct{}, error) {
 	return w.woken, nil
 }
 
-// leave takes the caller out of the group of this channel before it is woken, and ends the group with its last member.
+// leave removes the caller from the group of this channel, before the group is woken. The group ends with its last
+// member.
 func (w *waiters) leave(woken <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.woken == woken { // else it was woken, and is no more
+	if w.woken == woken { // otherwise the group was woken, and has ended
 		if w.count--; w.count == 0 {
 			w.end()
 		}
 	}
 }
 
-// wake wakes all parked goroutines. Call it after the change they wait for.
+// wake wakes all parked goroutines. It is called after the change that they wait for.
 func (w *waiters) wake() {
 	if w.parked.Load() {
 		w.wakeGroup()
@@ -267,8 +276,8 @@ func (w *waiters) wakeGroup() {
 	}
 }
 
-// end takes the group away, and returns its channel. The caller holds mu: the watch is the Segment's, and the next group
-// waits for it too.
+// end ends the group and returns its channel, for the caller to close. The caller holds mu, because the next group uses
+// the same watch.
 func (w *waiters) end() (woken chan struct{}) {
 	woken = w.woken
 	if w.token != 0 {
@@ -279,10 +288,10 @@ func (w *waiters) end() (woken chan struct{}) {
 	return woken
 }
 
-// parkMember parks the goroutine, and no thread.
+// parkMember parks the goroutine without a thread, as a member of the group.
 func (s *handle) parkMember(ctx context.Context, seen uint64, limit time.Duration, over *atomic.Bool) error {
 	woken, err := s.join(seen)
-	if err == ErrBusy { // the sequence is another by now
+	if err == ErrBusy { // the sequence is no longer seen
 		return nil
 	}
 	if err != nil {
@@ -301,8 +310,8 @@ func (s *handle) parkMember(ctx context.Context, seen uint64, limit time.Duratio
 	if !s.open.Load() {
 		return ErrClosed
 	}
-	// Woken with nothing new to see. The sequence is loaded once more after the look at the lock: the writer may have
-	// committed and closed between the two.
+	// The goroutine was woken and sees nothing new. Load the sequence once more after asking for the writer: it may
+	// have committed and closed between the two.
 	if !s.attached.Load() && s.sequence() == seen && s.mapping.core.writer() == WriterDied && s.sequence() == seen {
 		return ErrWriterDied
 	}
@@ -329,43 +338,43 @@ func (s *handle) sleep(ctx context.Context, woken <-chan struct{}, limit time.Du
 	}
 }
 
-// A parker waits for the commits of other processes, on behalf of parked goroutines. Drainers, goroutines that block in
-// the core, each sleep on the sequences of many segments and wake the goroutines.
+// A parker waits for the commits of other processes on behalf of parked goroutines. Its drainers are goroutines that
+// block in the core. Each waits on the sequences of many segments and wakes the goroutines.
 //
-// A drainer blocks a thread in a futex, rather than to wait in the runtime's poller for one that does: that would be a
-// second thread to wake for each commit, and a third for the reader. Where there is one processor it is the other way
-// round, see takeThread: threads of the core's own sleep in the futex.
+// A drainer blocks its thread in a futex. The alternative is a thread of the core in the futex, and a drainer in the
+// runtime's poller: a commit would then wake a second thread, and a third for the reader. Where GOMAXPROCS is 1 that
+// alternative is used, see takeThread.
 type parker struct {
 	core     parkerCore
-	event    *os.File // readable when the core's own threads have something; nil if drainers block in the core
+	event    *os.File // readable when a wait of the core's own threads is over; nil if drainers block in the core
 	watches  map[uint64]*watching
-	waits    int // that are not over
+	waits    int // watches whose waits are not over
 	drainers sync.WaitGroup
-	lanes    int         // drainers that block in the core, one each
+	lanes    int         // the number of drainers that block in the core; each has one lane
 	idle     *time.Timer // runs while nothing waits
 }
 
-// watching is one Segment's place at the parker. It stays for as long as the parker does, so that a reader that comes
-// back for the next commit finds it in place.
+// watching is the parker's entry for one Segment. It stays as long as the parker does, so that a reader that waits for
+// commit after commit finds it there.
 type watching struct {
 	core    watchCore
 	waiters weak.Pointer[waiters]
 	waits   bool
 }
 
-// parkers has the one parker, if anybody is parked or was a moment ago.
+// parkers has the process's only parker, if any goroutine is parked or was a moment ago.
 var parkers struct {
 	mu      sync.Mutex
 	current *parker
-	token   uint64 // the last one given out
+	token   uint64 // the last token that was used
 }
 
-// A parker lives on for this long after the last reader left, so that one who comes and goes with each commit does not
-// start a thread each time.
+// parkerLinger is how long a parker stays after the last wait is over, so that a reader that waits for each commit does
+// not start a thread each time.
 const parkerLinger = 250 * time.Millisecond
 
-// watch has the readers of s woken when its sequence is no longer seen, its writer died, or s is closed, unless unwatch
-// comes first. ErrBusy: the sequence is another already.
+// watch makes the parker wake the readers of s when its sequence is no longer seen, its writer died, or s is closed,
+// unless unwatch is called first. ErrBusy means that the sequence is no longer seen already.
 func (s *handle) watch(seen uint64) (token uint64, err error) {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
@@ -395,7 +404,7 @@ func (s *handle) watch(seen uint64) (token uint64, err error) {
 	return owned.token, nil
 }
 
-// unwatch ends a wait, if it is not over.
+// unwatch ends a wait that is not over yet.
 func unwatch(token uint64) {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
@@ -406,7 +415,7 @@ func unwatch(token uint64) {
 	}
 }
 
-// removeWatch takes a handle away from the parker, before it is closed or freed.
+// removeWatch removes a handle from the parker, before the handle is closed or freed.
 func removeWatch(o *owned) {
 	parkers.mu.Lock()
 	defer parkers.mu.Unlock()
@@ -438,7 +447,7 @@ func newParker() (*parker, error) {
 	return p, nil
 }
 
-// add gives a handle a place at the parker. The caller holds parkers.mu.
+// add adds a handle to the parker. The caller holds parkers.mu.
 func (p *parker) add(o *owned, ws *waiters) (*watching, error) {
 	parkers.token++
 	core, lane, err := p.core.watch(o.core, parkers.token)
@@ -456,7 +465,7 @@ func (p *parker) add(o *owned, ws *waiters) (*watching, error) {
 	return w, nil
 }
 
-// over says that a watch waits no more, and whether it did. The caller holds parkers.mu.
+// over records that the wait of a watch is over, and returns whether there was one. The caller holds parkers.mu.
 func (p *parker) over(w *watching) bool {
 	if !w.waits {
 		return false
@@ -467,14 +476,14 @@ func (p *parker) over(w *watching) bool {
 	return true
 }
 
-// rest lets the parker stop soon if nothing waits. The caller holds parkers.mu.
+// rest starts the timer that stops the parker, if nothing waits. The caller holds parkers.mu.
 func (p *parker) rest() {
 	if p.waits == 0 {
 		p.idle.Reset(parkerLinger)
 	}
 }
 
-// wake wakes the readers whose wait is over.
+// wake wakes the readers of the watch with this token.
 func (p *parker) wake(token uint64) {
 	parkers.mu.Lock()
 	w := p.watches[token]
@@ -501,11 +510,11 @@ func (p *parker) drain(lane int) {
 		for _, token := range tokens {
 			p.wake(token)
 		}
-		runtime.Gosched() // the readers first: wait keeps this processor until the runtime takes it away
+		runtime.Gosched() // let the readers run first: wait keeps this processor until the runtime takes it back
 	}
 }
 
-// drainEvent does the same where the core's own threads wait.
+// drainEvent does what drain does, where threads of the core wait.
 func (p *parker) drainEvent() {
 	defer p.drainers.Done()
 	var count [8]byte

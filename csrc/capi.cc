@@ -14,6 +14,7 @@
 #include "judemap/stream.h"
 #include "memory.h"
 #include "share.h"
+#include "stat.h"
 
 struct jm_segment final : judemap::Segment {};
 struct jm_stream final : judemap::Stream {};
@@ -107,6 +108,8 @@ const char* jm_strerror(int status) {
   }
   return "unknown status";
 }
+
+const char* jm_library_version(void) { return JUDEMAP_VERSION; }
 
 jm_reason jm_errno_reason(int error) {
   static constexpr struct {
@@ -475,6 +478,10 @@ void jm_reader_release(jm_reader* reader, const jm_tensor* frame) {
 }
 
 uint64_t jm_reader_missed(const jm_reader* reader) { return reader == nullptr ? 0 : reader->missed(); }
+
+jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size) {
+  return out == nullptr ? JM_ERR_ARGUMENT : judemap::stat_name(name, out, {why, size});
+}
 
 void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds) {
   if (mapping != nullptr) of(mapping).set_spin(nanoseconds);

@@ -47,13 +47,6 @@ jm_status status_of(int error) noexcept {
   return JM_ERR_SYSTEM;
 }
 
-bool good_name(const char* name) noexcept {
-  if (name == nullptr) return false;
-  const std::size_t length = strnlen(name, share::kMostNameBytes + 1);
-  return length != 0 && length <= share::kMostNameBytes && std::strchr(name, '/') == nullptr &&
-         std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0;
-}
-
 // Makes all pages of a new file's mapping, which reserves memory for them, by several threads.
 int populate_all(int descriptor, void* base, std::size_t size) noexcept {
   const int error = payload::populate(base, size, true, 0);
@@ -241,6 +234,13 @@ jm_status Mapping::open_again(bool writable, int* out) noexcept {
   if (!shared_) return JM_ERR_ARGUMENT;
   if (writable && !writable_) return JM_ERR_READ_ONLY;
   return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
+}
+
+bool Mapping::good_name(const char* name) noexcept {
+  if (name == nullptr) return false;
+  const std::size_t length = strnlen(name, share::kMostNameBytes + 1);
+  return length != 0 && length <= share::kMostNameBytes && std::strchr(name, '/') == nullptr &&
+         std::strcmp(name, ".") != 0 && std::strcmp(name, "..") != 0;
 }
 
 jm_status Mapping::remove(const char* name) noexcept {

@@ -48,6 +48,9 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept;
 // Reads the file's first bytes, without mapping it. EIO if it has fewer.
 int read(int descriptor, void* buffer, std::size_t bytes) noexcept;
 
+// Reads bytes from anywhere in the file, as read does. EIO if they are not all there, as when it was cut short.
+int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept;
+
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept;
 void close(int descriptor) noexcept;
 

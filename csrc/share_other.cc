@@ -23,6 +23,7 @@ int reopen(int, bool, int*) noexcept { return ENOSYS; }
 int size(int, std::uint64_t*, bool*) noexcept { return ENOSYS; }
 int reserve(int, std::uint64_t) noexcept { return ENOSYS; }
 int read(int, void*, std::size_t) noexcept { return ENOSYS; }
+int read_at(int, std::uint64_t, void*, std::size_t) noexcept { return ENOSYS; }
 int map(int, std::size_t, bool, void**) noexcept { return ENOSYS; }
 void close(int) noexcept {}
 int Locks::take(int, unsigned) noexcept { return ENOSYS; }

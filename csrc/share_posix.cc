@@ -37,10 +37,10 @@ bool could_be_segment(const struct stat& status, std::size_t bytes) noexcept {
   return S_ISREG(status.st_mode) && status.st_size > static_cast<off_t>(bytes);
 }
 
-bool read_at(int descriptor, void* buffer, std::size_t bytes) noexcept {
+bool read_bytes(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
   ssize_t n;
   do {
-    n = pread(descriptor, buffer, bytes, 0);
+    n = pread(descriptor, buffer, bytes, static_cast<off_t>(offset));
   } while (n < 0 && errno == EINTR);
   return n == static_cast<ssize_t>(bytes);
 }
@@ -59,8 +59,10 @@ int posix::lock(int descriptor, short type, off_t byte) noexcept {
   return errno == EACCES ? EAGAIN : errno;
 }
 
-int read(int descriptor, void* buffer, std::size_t bytes) noexcept {
-  return read_at(descriptor, buffer, bytes) ? 0 : EIO;
+int read(int descriptor, void* buffer, std::size_t bytes) noexcept { return read_at(descriptor, 0, buffer, bytes); }
+
+int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
+  return read_bytes(descriptor, offset, buffer, bytes) ? 0 : EIO;
 }
 
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept {
@@ -124,12 +126,12 @@ struct Folder {
       is_own = true;
       // Another thread may have closed it since, and opened another.
       if (fstat(file.descriptor, &now) != 0 || now.st_ino != status.st_ino || now.st_dev != status.st_dev) continue;
-      if (read_at(file.descriptor, buffer, bytes)) return true;  // else it is open for writing only
+      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // else it is open for writing only
     }
     if (is_own) return false;
     const int file = openat(folder, name, posix::access_mode(false) | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) return false;
-    const bool done = read_at(file, buffer, bytes);
+    const bool done = read_bytes(file, 0, buffer, bytes);
     ::close(file);
     return done;
   }

@@ -143,8 +143,10 @@ void unlock(HANDLE file, unsigned byte) noexcept {
   UnlockFileEx(file, 0, 1, 0, &at);
 }
 
-bool read_start(HANDLE file, void* buffer, std::size_t bytes) noexcept {
+bool read_bytes(HANDLE file, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
   OVERLAPPED at = {};
+  at.Offset = static_cast<DWORD>(offset);
+  at.OffsetHigh = static_cast<DWORD>(offset >> 32);
   DWORD count = 0;
   if (!ReadFile(file, buffer, static_cast<DWORD>(bytes), &count, &at) &&
       (GetLastError() != ERROR_IO_PENDING || !GetOverlappedResult(file, &at, &count, TRUE))) {
@@ -275,8 +277,10 @@ int reserve(int descriptor, std::uint64_t) noexcept {
   return sparse ? ENOTSUP : 0;
 }
 
-int read(int descriptor, void* buffer, std::size_t bytes) noexcept {
-  return read_start(handle_of(descriptor), buffer, bytes) ? 0 : EIO;
+int read(int descriptor, void* buffer, std::size_t bytes) noexcept { return read_at(descriptor, 0, buffer, bytes); }
+
+int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
+  return read_bytes(handle_of(descriptor), offset, buffer, bytes) ? 0 : EIO;
 }
 
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept {
@@ -352,7 +356,7 @@ struct Folder {
     const HANDLE file =
         CreateFileW(path.text, GENERIC_READ, kShared, nullptr, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT, nullptr);
     if (file == INVALID_HANDLE_VALUE) return false;
-    const bool done = read_start(file, buffer, bytes);
+    const bool done = read_bytes(file, 0, buffer, bytes);
     CloseHandle(file);
     for (wchar_t* c = found.cFileName; *c != 0; ++c) {
       if (*c > kElsewhere && *c < kElsewhere + 0x80) *c -= kElsewhere;

@@ -23,10 +23,11 @@ core = here / "core" if (here / "core").is_dir() else here.parent
 
 
 def version() -> str:
-    """The project's version, which CMakeLists.txt is the owner of."""
-    found = re.search(r"project\(judemap VERSION ([0-9.]+)", (core / "CMakeLists.txt").read_text())
+    """The project's version."""
+    header = core / "include" / "judemap" / "version.h"
+    found = re.search(r'#define JUDEMAP_VERSION "(.*)"', header.read_text())
     if found is None:
-        raise SystemExit(f"{core}/CMakeLists.txt has no version")
+        raise SystemExit(f"{header} has no version")
     return found[1]
 
 

@@ -243,6 +243,7 @@ static void null_pointers(void) {
   jm_segment* segment;
   jm_tensor tensor = {0};
   jm_stats stats;
+  jm_info info;
   void* data;
   uint8_t byte = 1;
   int descriptor;
@@ -253,6 +254,8 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_open("judemap-abi-test-null", 0, NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_open_descriptor(0, 0, NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_list_new(NULL), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stat("judemap-abi-test-null", NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stat(NULL, &info, NULL, 0), JM_ERR_NAME);
   REQUIRE_STATUS(jm_parker_new(NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_tensor_bytes(shape, 1, JM_UINT8, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_tensor_bytes(NULL, 1, JM_UINT8, &length), JM_ERR_ARGUMENT);

@@ -63,7 +63,8 @@ headers() { # each public header is enough for itself, in C++17 and C++20, and w
 }
 
 consumers() { # consumers SHARED: programs that use a core that was installed as a static or as a shared library
-  local shared=$1 prefix="$work/prefix-$1" made="$work/consumer-$1" listed static
+  local shared=$1 prefix="$work/prefix-$1" made="$work/consumer-$1" listed static version
+  version=$(sed -n 's/#define JUDEMAP_VERSION "\(.*\)"/\1/p' include/judemap/version.h)
   cmake -S . -B "$work/install-$shared" -DCMAKE_BUILD_TYPE=Release -DJUDEMAP_TESTS=OFF -DBUILD_SHARED_LIBS="$shared" &&
     cmake --build "$work/install-$shared" --parallel 2 &&
     cmake --install "$work/install-$shared" --prefix "$prefix" || return 1
@@ -78,7 +79,7 @@ consumers() { # consumers SHARED: programs that use a core that was installed as
   mkdir -p "$made/other"
   sed 's/judemap 0.1 /judemap 0.2 /' test/consumer/CMakeLists.txt >"$made/other/CMakeLists.txt"
   if cmake -S "$made/other" -B "$made/other" -DCMAKE_PREFIX_PATH="$prefix" >"$made/other/log" 2>&1; then
-    echo "find_package(judemap 0.2) takes 0.1.0"
+    echo "find_package(judemap 0.2) takes $version"
     return 1
   fi
   grep -q 'compatible with requested version' "$made/other/log" || { cat "$made/other/log"; return 1; }
@@ -89,7 +90,7 @@ consumers() { # consumers SHARED: programs that use a core that was installed as
   fi
   export PKG_CONFIG_PATH
   PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name judemap.pc)")
-  [ "$(pkg-config --modversion judemap)" = 0.1.0 ] || { echo "judemap.pc has another version"; return 1; }
+  [ "$(pkg-config --modversion judemap)" = "$version" ] || { echo "judemap.pc has another version"; return 1; }
   for static in "" --static; do
     # shellcheck disable=SC2046 # words, each an argument
     g++ -std=c++17 -Wall -Wextra -Werror test/consumer/main.cc -o "$made/pc_cc" \

@@ -14,7 +14,8 @@ mkdir -p "$build"
 build=$(cd "$build" && pwd)
 zig="$PWD/build/tools/bin/python -m ziglang"
 
-all=(linux/arm64 linux/riscv64 linux/arm linux/386 linux/musl linux/clang linux/buildmodes darwin/arm64 darwin/amd64 freebsd)
+all=(linux/arm64 linux/riscv64 linux/arm linux/386 linux/musl linux/clang linux/buildmodes windows/amd64 darwin/arm64 darwin/amd64
+  freebsd)
 
 # ---- What the platforms have in common ---------------------------------------------------------------------------
 
@@ -131,6 +132,37 @@ linux_buildmodes() { # a Go program that C and C++ link, as an archive and as a 
   for name in c-archive c++-archive c-shared c++-shared; do
     if "$folder/$name"; then echo "--- PASS: $name"; else echo "--- FAIL: $name"; return 1; fi
   done
+}
+
+# Wine 10 or later: older ones lack what a segment's mapping takes (VirtualAlloc2). It is Debian trixie's, in a root of
+# its own, from the mirror that this machine's packages are from.
+wine_root() { # or says why not
+  export WINE_ROOT=${WINE_ROOT:-$build/trixie} WINEPREFIX=$build/wine
+  [ "$(uname -m)" = x86_64 ] || { echo "this is no x86-64 machine"; return 1; }
+  unshare -m true 2>/dev/null || { echo "it needs the right to mount, for the root that Wine runs in"; return 1; }
+  [ -e "$WINE_ROOT/usr/lib/wine/wine64" ] && return
+  packages debootstrap debian-archive-keyring || return
+  local mirror
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Identifier: Packages' 'Origin: Debian' 'Component: main' | head -1)
+  rm -rf "$WINE_ROOT.new"
+  debootstrap --force-check-gpg --variant=minbase --include=wine64 trixie "$WINE_ROOT.new" \
+    "${mirror:-http://deb.debian.org/debian}" >"$build/debootstrap.log" 2>&1 ||
+    { echo "debootstrap could not make a Debian trixie with Wine"; return 1; }
+  mv "$WINE_ROOT.new" "$WINE_ROOT"
+}
+
+windows_amd64() { # by Wine
+  packages g++-mingw-w64-x86-64-posix >"$build/why" && wine_root >"$build/why" || return 77
+  export GOOS=windows GOARCH=amd64 CGO_ENABLED=1 CC=x86_64-w64-mingw32-gcc-posix CXX=x86_64-w64-mingw32-g++-posix
+  local folder=$build/windows-amd64
+  mkdir -p "$folder"
+  # What the tests build themselves where there is a compiler.
+  $CXX -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude testdata/peer/peer.cc judemap_core.cc -static \
+    -o "$folder/peer.exe" && $go build -o "$folder/judemap.exe" ./cmd/judemap || return
+  local drive=Z:${folder//\//\\}
+  JUDEMAP_PEER="$drive\\peer.exe" JUDEMAP_COMMAND="$drive\\judemap.exe" go_tests -exec "$PWD/test/wine.sh" &&
+    JUDEMAP_STRESS=300ms cxx_tests windows-amd64 -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER="$CC" \
+      -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR="$PWD/test/wine.sh"
 }
 
 darwin() { # darwin GOARCH ZIG_ARCHITECTURE: all programs and tests link; test/darwin has what the compiler's own files lack

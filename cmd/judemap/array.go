@@ -52,8 +52,10 @@ func kindOf(s source) string {
 }
 
 // policyOf says in a word which frames the readers of a stream get.
-func policyOf(s *judemap.Stream) string {
-	if s.EveryFrame() {
+func policyOf(s *judemap.Stream) string { return policyName(s.EveryFrame()) }
+
+func policyName(everyFrame bool) string {
+	if everyFrame {
 		return "every frame"
 	}
 	return "newest"

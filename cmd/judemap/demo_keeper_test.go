@@ -110,14 +110,17 @@ func TestDemoSweeps(t *testing.T) {
 
 	demo, killed, wait := startDemo(t)
 	t.Cleanup(func() { _ = judemap.Remove(killed) })
-	for _, path := range workersOf(t, killed) {
-		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), "demo-keeper") {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	for keepers := 0; keepers == 0; time.Sleep(5 * time.Millisecond) { // it may have yet to start
+		for _, path := range workersOf(t, killed) {
+			pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+			if err != nil {
 				t.Fatal(err)
+			}
+			if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), "demo-keeper") {
+				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				keepers++
 			}
 		}
 	}

@@ -340,6 +340,10 @@ func TestDemoOutputFails(t *testing.T) {
 		})
 	}
 	t.Run("full", func(t *testing.T) {
+		noSpace := syscall.ENOSPC
+		if runtime.GOOS == "windows" {
+			noSpace = 112 // ERROR_DISK_FULL
+		}
 		for _, args := range [][]string{{"demo", "--time", "1m"}, {"ls"}} {
 			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 			if err != nil {
@@ -350,7 +354,7 @@ func TestDemoOutputFails(t *testing.T) {
 			var complaints bytes.Buffer
 			cmd.Stdout, cmd.Stderr = full, &complaints
 			_ = cmd.Run()
-			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(complaints.String(), "no space left") {
+			if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(complaints.String(), noSpace.Error()) {
 				t.Errorf("%v: %v, %q", args, cmd.ProcessState, &complaints)
 			}
 		}

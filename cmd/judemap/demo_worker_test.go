@@ -10,6 +10,24 @@ import (
 	"github.com/judemap/judemap"
 )
 
+// betweenPasses is asked whether it has ended after each pass over a frame: it calls during after the first, and has ended
+// after the third.
+type betweenPasses struct {
+	context.Context
+	during func()
+	passes int
+}
+
+func (c *betweenPasses) Err() error {
+	switch c.passes++; c.passes {
+	case 1:
+		c.during()
+	case 3:
+		return context.Canceled
+	}
+	return nil
+}
+
 // A consumer finds out what is wrong with a frame, also if that comes to be while it works on it.
 func TestConsumerChecks(t *testing.T) {
 	frames, err := makeFilm()
@@ -71,21 +89,14 @@ func TestConsumerChecks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			changed := make(chan struct{})
+			ctx := &betweenPasses{Context: t.Context(), during: func() {}}
 			if test.during != nil {
-				c.work = 500 * time.Millisecond
-				go func() {
-					defer close(changed)
-					time.Sleep(100 * time.Millisecond) // a pass takes less, also in an emulator
-					test.during(s, &frame)
-				}()
-			} else {
-				close(changed)
+				c.work = time.Hour
+				ctx.during = func() { test.during(s, &frame) }
 			}
-			if err := c.take(t.Context(), &frame, now()); err != nil {
+			if err := c.take(ctx, &frame, now()); err != nil {
 				t.Fatal(err)
 			}
-			<-changed
 			got := c.pending.Counts
 			if got.Passes < 1 || test.during != nil && got.Passes < 2 || got.Work == 0 {
 				t.Errorf("%d passes in %v", got.Passes, got.Work)

@@ -58,7 +58,7 @@ what the next one commits. The file is emptied first, and has the frames as they
 	cmd.Flags().IntVar(&o.frames, "frames", 0, "end after so many frames (default: go on until Ctrl-C)")
 	cmd.Flags().BoolVar(&o.untilEnd, "until-end", false, "end when the writer of the frames has ended; it is an error if it died")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "wait until there is a stream or segment of that name")
-	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "say on the standard error what the frames are, and how many there were")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "say on the standard error what is waited for, what the frames are, and how many there were")
 	return cmd
 }
 
@@ -76,7 +76,11 @@ const finishFrame = time.Second
 func get(ctx context.Context, name string, o getOptions) (err error) {
 	// Else a pipe that nobody reads any more would end the process before it has left the stream.
 	signal.Ignore(syscall.SIGPIPE)
-	source, err := openToGet(ctx, name, o.wait)
+	note := io.Discard
+	if o.verbose {
+		note = os.Stderr
+	}
+	source, err := openToGet(ctx, name, o.wait, note)
 	if err != nil {
 		if ctx.Err() != nil && o.frames == 0 {
 			return nil
@@ -91,10 +95,6 @@ func get(ctx context.Context, name string, o getOptions) (err error) {
 		defer func() { err = errors.Join(err, out.Close()) }()
 	}
 	widen(out)
-	note := io.Discard
-	if o.verbose {
-		note = os.Stderr
-	}
 	g, err := newRawGetter(source, out, note)
 	if err != nil {
 		return err
@@ -108,14 +108,17 @@ func get(ctx context.Context, name string, o getOptions) (err error) {
 
 // openToGet opens the stream or segment of that name so that its writer wakes this process and, if it is a stream, leaves
 // alone what this process holds; or, where it may only be read, so that it gets copies.
-func openToGet(ctx context.Context, name string, wait bool) (source, error) {
-	for {
+func openToGet(ctx context.Context, name string, wait bool, note io.Writer) (source, error) {
+	for said := false; ; said = true {
 		s, err := openSource(name)
 		if errors.Is(err, fs.ErrPermission) {
 			s, err = openToRead(name)
 		}
 		if !wait || !errors.Is(err, fs.ErrNotExist) {
 			return s, err
+		}
+		if !said {
+			fmt.Fprintf(note, "judemap: waiting for %s\n", name)
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
 			return nil, err

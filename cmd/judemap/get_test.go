@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -10,8 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/judemap/judemap"
 )
@@ -210,7 +213,15 @@ func TestGetSegment(t *testing.T) {
 	}
 	write(1) // is there already, and does not come out
 	get, out := startGet(t, name, "--frames", "3", "--verbose")
-	time.Sleep(200 * time.Millisecond)
+	tensor, err := s.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := unsafe.Add(unsafe.Pointer(unsafe.SliceData(tensor.Data())), -judemap.DataOffset)
+	waiters := (*atomic.Uint32)(unsafe.Add(header, 200))
+	for waiters.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
 	for n := uint64(2); n <= 4; n++ {
 		write(n)
 		wantNumbers(t, out, n)
@@ -230,7 +241,7 @@ func TestGetInterrupted(t *testing.T) {
 		{"for frames", "", true, 0},
 		{"for a number of frames", "--frames 5", true, 130},
 		{"for the end", "--until-end", true, 0},
-		{"for the name", "--wait", false, 0},
+		{"for the name", "", false, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := segmentName(t)
@@ -249,8 +260,16 @@ func TestGetInterrupted(t *testing.T) {
 				}
 				return
 			}
-			get, _ := startGet(t, name, strings.Fields(test.args)...)
-			time.Sleep(200 * time.Millisecond)
+			get := exec.Command(command, "get", name, "--raw", "-", "--wait", "--verbose")
+			said, err := get.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			startProcess(t, get)
+			line, err := bufio.NewReader(said).ReadString('\n')
+			if want := "judemap: waiting for " + name + "\n"; err != nil || line != want {
+				t.Fatalf("it said %q, %v; want %q", line, err, want)
+			}
 			interrupt(t, get, test.status)
 		})
 	}

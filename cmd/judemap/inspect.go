@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/cmplx"
+	"runtime"
 	"strings"
 	"text/tabwriter"
 
@@ -101,7 +103,7 @@ func inspect(ctx context.Context, s source) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := &inspection{Name: s.Name(), Kind: kindOf(s), Size: info.Size(), Mode: fmt.Sprintf("%04o", info.Mode().Perm()),
+	seen := &inspection{Name: s.Name(), Kind: kindOf(s), Size: info.Size(), Mode: fmt.Sprintf("%04o", permissions(info)),
 		Writer: s.Writer().String()}
 	if stream, ok := s.(*judemap.Stream); ok {
 		headers, err := readStreamHeaders(stream)
@@ -126,6 +128,14 @@ func inspect(ctx context.Context, s source) (*inspection, error) {
 		seen.Problem = err.Error()
 	}
 	return seen, err
+}
+
+// permissions returns who may open a segment's file. On Windows it is the user alone, of which the file's mode says nothing.
+func permissions(info fs.FileInfo) fs.FileMode {
+	if runtime.GOOS == "windows" {
+		return 0o600
+	}
+	return info.Mode().Perm()
 }
 
 // summaryOf summarizes the tensor of a segment, or a stream's newest frame; nil if there is none.
@@ -362,7 +372,7 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		default:
 			lowest, highest = min(lowest, v), max(highest, v)
 			numbers++
-			s.Mean += (f - s.Mean) / float64(numbers) // a sum might overflow
+			s.Mean += f/float64(numbers) - s.Mean/float64(numbers) // a sum might overflow, and so might a difference
 		}
 	}
 	if err != nil || numbers == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"text/tabwriter"
+	"time"
 
 	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
@@ -60,8 +61,8 @@ type entry struct {
 	DType    string `json:"dtype,omitempty"`
 	Shape    []int  `json:"shape,omitzero"`
 	Version  uint64 `json:"version"`
-	Bytes    int    `json:"bytes"`
-	Capacity int    `json:"capacity"`
+	Bytes    int64  `json:"bytes"`
+	Capacity int64  `json:"capacity"`
 	Writer   string `json:"writer,omitempty"`
 	*streamEntry
 }
@@ -77,7 +78,7 @@ type streamEntry struct {
 
 // entryOf returns nil for what is gone since it was listed.
 func entryOf(name string) (*entry, error) {
-	s, err := openToRead(name)
+	info, err := statPatiently(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -85,26 +86,48 @@ func entryOf(name string) (*entry, error) {
 		why, err := cannotOpen(err)
 		return &entry{Name: name, Problem: why}, err
 	}
-	defer s.CloseWait() // waits, so that the mappings of hundreds don't pile up
-	l := lookAt(s)
-	e := &entry{Name: name, Kind: kindOf(s), Version: s.Version(), Bytes: l.bytes, Capacity: s.ByteCapacity(),
-		Writer: s.Writer().String(), Shape: l.dims}
-	if l.err != nil {
-		e.Problem = l.shape
-	} else {
-		e.DType = l.dtype
+	e := &entry{Name: name, Kind: info.Kind.String(), Problem: problemOf(info.Err), Version: info.Version, Bytes: info.Bytes,
+		Capacity: info.Capacity, Writer: info.Writer.String(), Shape: info.Shape}
+	if info.Err == nil {
+		e.DType = info.DType.String()
 	}
-	if stream, ok := s.(*judemap.Stream); ok {
-		readers := stream.Readers()
-		e.streamEntry = &streamEntry{Slots: stream.Slots(), EveryFrame: stream.EveryFrame(), policy: policyOf(stream),
-			Readers: len(readers)}
-		for _, r := range readers {
+	if info.Kind == judemap.KindStream {
+		e.streamEntry = &streamEntry{Slots: info.Slots, EveryFrame: info.EveryFrame, policy: policyName(info.EveryFrame),
+			Readers: len(info.Readers)}
+		for _, r := range info.Readers {
 			if r.Dead {
 				e.Dead++
 			}
 		}
 	}
 	return e, nil
+}
+
+// statPatiently waits for a commit in progress, but not a long one.
+func statPatiently(name string) (judemap.Info, error) {
+	until := now() + 2*time.Millisecond
+	info, err := judemap.Stat(name)
+	for err == nil && errors.Is(info.Err, judemap.ErrBusy) && now() < until {
+		info, err = judemap.Stat(name)
+	}
+	return info, err
+}
+
+// problemOf says in a word why there is no tensor; "" if there is one.
+func problemOf(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, judemap.ErrEmpty):
+		return "empty"
+	case errors.Is(err, judemap.ErrCorrupt):
+		return "corrupt"
+	case errors.Is(err, judemap.ErrWriterDied):
+		return "half written"
+	case errors.Is(err, judemap.ErrBusy):
+		return "being written"
+	}
+	return err.Error()
 }
 
 // row returns the entry as a row of the table.
@@ -128,13 +151,11 @@ func (e *entry) row() string {
 	return row + fmt.Sprintf("\t%d\t%s\t%s", e.Slots, e.policy, readers)
 }
 
-// cannotOpen says in a word why a segment or stream can't be opened, and returns the error if the reason is not its own.
+// cannotOpen says in a word why nothing can be said of a segment or stream, and returns the error if the reason is not its own.
 func cannotOpen(err error) (why string, rest error) {
 	switch {
-	case errors.Is(err, judemap.ErrCorrupt): // also a file with holes, which its owner has not reserved memory for
+	case errors.Is(err, judemap.ErrCorrupt):
 		return "corrupt", nil
-	case errors.Is(err, judemap.ErrCapacity):
-		return "too large", nil
 	case errors.Is(err, fs.ErrPermission):
 		return "not permitted", nil
 	}

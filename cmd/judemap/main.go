@@ -58,8 +58,8 @@ output any more.`,
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newExportCommand(),
-		newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
+	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(),
+		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
 	return root
 }
 

@@ -12,7 +12,7 @@ import (
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"},
+		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"}, {"top", "--help"},
 		{"export", "--help"}, {"put", "--help"}, {"get", "--help"}, {"rm", "--help"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
@@ -63,6 +63,10 @@ func TestErrors(t *testing.T) {
 		{"inspect a b", 2, "accepts 1 arg"},
 		{"watch", 2, "accepts 1 arg"},
 		{"watch a --time -1s", 2, "--time is -1s"},
+		{"top extra", 2, `"extra"`},
+		{"top --time -1s", 2, "--time is -1s"},
+		{"top --interval 1ms", 2, "--interval is 1ms, and must be at least 100ms"},
+		{"top --sort size", 2, `--sort is "size", and must be one of bytes, commits`},
 		{"export a", 2, "accepts 2 arg"},
 		{"export a b.jpg", 2, `"b.jpg"`},
 		{"put a.txt b", 2, `"a.txt"`},
@@ -123,7 +127,10 @@ func TestErrors(t *testing.T) {
 
 // A build without cgo has all commands, and each says why it can't do anything.
 func TestWithoutCgo(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "judemap")
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skipf("SKIP: %v", err)
+	}
+	program := filepath.Join(t.TempDir(), filepath.Base(command))
 	build := exec.Command("go", "build", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=") // flags for a linker of C are not for this
 	if out, err := build.CombinedOutput(); err != nil {

@@ -36,7 +36,7 @@ func (d *display) write(text string) {
 
 // size returns the terminal's columns and rows.
 func (d *display) size() (columns, rows int) {
-	if file, ok := d.out.(*os.File); ok {
+	if file, ok := d.out.(interface{ Fd() uintptr }); ok {
 		if columns, rows, err := term.GetSize(int(file.Fd())); err == nil && columns > 0 && rows > 0 {
 			return columns, rows
 		}

@@ -3,13 +3,19 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
+	"github.com/google/go-cmp/cmp"
+	"github.com/judemap/judemap"
 )
 
 // onTerminal returns what the command printed on a terminal of that size.
@@ -76,5 +82,64 @@ func TestWatchOnTerminal(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(strings.ReplaceAll(escapes.ReplaceAllString(out, ""), "▀", ""))
+	}
+}
+
+// On a terminal top is a table that is drawn over, within its lines and columns; q ends it, and the terminal is what it was.
+func TestTopOnTerminal(t *testing.T) {
+	base := segmentName(t)
+	for i := range 30 {
+		name := fmt.Sprintf("%s-%d", base, i)
+		s, err := judemap.Create(name, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		defer judemap.Remove(name)
+	}
+	for _, key := range []string{"q", "\x03"} {
+		cmd := exec.Command("sh", "-c", `stty -a >"$1.before"; "$0" top --interval 100ms; echo "status $?"; stty -a >"$1.after"`, command,
+			filepath.Join(t.TempDir(), "stty"))
+		cmd.Env = append(cmd.Environ(), "TERM=xterm-256color")
+		terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: 80, Rows: 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer terminal.Close()
+		time.AfterFunc(700*time.Millisecond, func() { _, _ = io.WriteString(terminal, key) })
+		raw, _ := io.ReadAll(terminal) // the end of a terminal is an error, EIO
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		out := string(raw)
+		if !strings.Contains(out, "status 0") {
+			t.Errorf("%q ended it with\n%s", key, out)
+		}
+		if strings.Contains(strings.ReplaceAll(out, "\r\n", ""), "\n") {
+			t.Error("a line's end without a return")
+		}
+		if n := widest(out); n >= 80 {
+			t.Errorf("a line has %d characters", n)
+		}
+		last := out[strings.LastIndex(out, "A\r"):]
+		if n := strings.Count(last, "\n"); n > 20 {
+			t.Errorf("%d lines are drawn, on 20", n)
+		}
+		for _, want := range []string{"COMMITS/S", "more\x1b[K"} {
+			if !strings.Contains(last, want) {
+				t.Errorf("no %q in\n%s", want, last)
+			}
+		}
+		before, err := os.ReadFile(cmd.Args[4] + ".before")
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(cmd.Args[4] + ".after")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(before), string(after)); diff != "" {
+			t.Errorf("stty: %s", diff)
+		}
 	}
 }

@@ -18,6 +18,7 @@
 #define JUDEMAP_JUDEMAP_H
 
 #include "judemap/layout.h"
+#include "judemap/version.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -119,6 +120,10 @@ typedef struct jm_tensor {
 /* For how long, in nanoseconds, a reading call gives way to a writer of its own handle that never pauses. Then it gets
  * a turn between two commits. */
 #define JM_TURN_NANOSECONDS 10000000
+
+/* The JUDEMAP_VERSION that the library was compiled with, owned by the library. It differs from the header's where a
+ * program was compiled with one release and runs with another. */
+const char* jm_library_version(void);
 
 /* An English sentence for a status, never NULL, owned by the library. */
 const char* jm_strerror(int status);
@@ -471,6 +476,44 @@ uint64_t jm_reader_missed(const jm_reader* reader);
 /* For how long, in nanoseconds, those that wait spin before they park: readers for a commit, writers for a slot. 0 at
  * first. It takes a processor meanwhile, and saves the system calls on both sides. */
 void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds);
+
+/* ---- Looking without opening ----------------------------------------------------------------------------------------
+ *
+ * What a header says, read from the file: nothing is mapped, so that a file which another process cuts short at that
+ * moment is an error, and no fault. */
+
+typedef enum jm_kind { JM_KIND_SEGMENT = 1, JM_KIND_STREAM = 2 } jm_kind;
+
+typedef struct jm_info {
+  uint32_t kind;          /* enum jm_kind */
+  uint32_t marked;        /* 1: it bears the mark of one (JM_MAGIC, JM_STREAM_MAGIC); 0: as the Node addon makes them */
+  uint32_t flags;         /* JM_FLAG_...; 0 without the mark, as waiters is */
+  uint32_t waiters;       /* parked readers, of all processes */
+  uint32_t writer;        /* enum jm_writer; a handle of this process is JM_WRITER_OTHER too */
+  uint32_t tensor_status; /* JM_OK: `tensor` is there. Else JM_ERR_EMPTY; JM_ERR_BUSY, for commits left no time to look;
+                             JM_ERR_WRITER_DIED, in the middle of a commit; JM_ERR_CORRUPT */
+  uint64_t file_bytes;    /* size of the file */
+  uint64_t capacity;      /* bytes of tensor; in a stream, of each slot */
+  uint64_t sequence;      /* the version, odd while a commit is in progress */
+  jm_tensor tensor;       /* of a stream the newest frame; data is NULL. With JM_ERR_CORRUPT what the header says */
+  const char* corrupt;    /* then: the field that can't be true, "ndim", "dtype", "shape", "byte_length", or of a stream
+                             "table" or "sequence" too; owned by the library. Else NULL */
+
+  /* Of a stream; else 0. */
+  uint32_t slots;
+  uint32_t readers; /* entries of `reader` that are filled in */
+  jm_reader_info reader[JM_STREAM_READERS];
+} jm_info;
+
+/* Fills *out for the segment or stream of that name, which this process must have the right to read. While commits
+ * follow each other so fast that none of the looks falls between two, a tensor is one whose metadata two looks in turn
+ * have found. `why`, of `size` bytes, gets what is wrong in words with JM_ERR_CORRUPT; NULL is allowed. POSIX record
+ * locks of this process on the file (fcntl's F_SETLK) are dropped, as when any file is closed.
+ *
+ * Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is neither; JM_ERR_ARGUMENT; JM_ERR_SYSTEM with ENOENT, EACCES, ELOOP (a
+ * symbolic link), ENOSYS (a platform that can't), ... After an error *out is zero, but for file_bytes with
+ * JM_ERR_CORRUPT. */
+jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size);
 
 /* ---- The protocol alone ---------------------------------------------------------------------------------------------
  *

@@ -34,6 +34,19 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
 
   static jm_status remove(const char* name) noexcept;
+  // Whether it can be one; see jm_create.
+  static bool good_name(const char* name) noexcept;
+
+  // What was found in a file.
+  struct Found {
+    std::uint64_t capacity = 0;
+    bool block = false;        // it has a block, with flags and waiters
+    bool every_frame = false;  // streams only, as the next
+    jm_stream_block stream = {};
+  };
+  // Says what is wrong with a file of `bytes` bytes that begins like this, a phrase; nullptr if nothing is, and then
+  // what was found.
+  using Judge = const char* (*)(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
 
   // A new descriptor of the file, the caller's; with the right to write if `writable`.
   jm_status open_again(bool writable, int* out) noexcept;
@@ -114,17 +127,6 @@ class Mapping {
     std::uint64_t capacity;
     const jm_stream_block* stream;  // nullptr: zeros
   };
-  // What was found in a file.
-  struct Found {
-    std::uint64_t capacity = 0;
-    bool block = false;        // it has a block, with flags and waiters
-    bool every_frame = false;  // streams only, as the next
-    jm_stream_block stream = {};
-  };
-  // Says what is wrong with a file of `bytes` bytes that begins like this, a phrase; nullptr if nothing is, and then
-  // what was found.
-  using Judge = const char* (*)(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
-
   // Each makes or opens it. Once per object: JM_ERR_ARGUMENT after that. Sizes are whole pages.
   jm_status make(std::size_t size, std::uint64_t capacity, std::uint32_t flags) noexcept;
   jm_status make_named(const char* name, std::size_t size, std::uint32_t mode, std::uint32_t flags,

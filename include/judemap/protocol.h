@@ -34,6 +34,8 @@ class Protocol : public Mapping {
   jm_status create_sealed(std::uint64_t capacity, std::uint32_t flags) noexcept;
   jm_status open(const char* name, std::uint32_t flags, const char** why) noexcept;
   jm_status open(int descriptor, std::uint32_t flags, const char** why) noexcept;
+  // A Judge of files.
+  static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
 
   // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between. They leave out->data as
   // it is: it is at data(), or in the caller's buffer.
@@ -61,7 +63,6 @@ class Protocol : public Mapping {
   std::byte* data() const noexcept { return reinterpret_cast<std::byte*>(header_) + JM_DATA_OFFSET; }
 
  private:
-  static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
   jm_status attach() noexcept;
   jm_status open_commit(const Metadata& metadata) noexcept;
   jm_status finish() noexcept;

@@ -73,6 +73,8 @@ class StreamProtocol : public Mapping {
   jm_status create_sealed(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags) noexcept;
   jm_status open(const char* name, std::uint32_t flags, const char** why) noexcept;
   jm_status open(int descriptor, std::uint32_t flags, const char** why) noexcept;
+  // A Judge of files.
+  static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
 
   // ---- Writing: those of Protocol, for the next frame; and JM_ERR_NO_SLOT where readers hold all that could be
   // written to
@@ -134,7 +136,6 @@ class StreamProtocol : public Mapping {
  private:
   jm_status lay_out(std::uint32_t slots, std::uint64_t capacity) noexcept;
   void adopt_layout(const jm_stream_block& block, bool every_frame) noexcept;
-  static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
   jm_stream_header& head() const noexcept { return *reinterpret_cast<jm_stream_header*>(header_); }
   std::atomic<std::uint64_t>& pins(std::uint32_t index) const noexcept {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(reinterpret_cast<std::byte*>(slot(index)) + JM_PINS_OFFSET);

@@ -34,9 +34,9 @@ func Sum(data []byte) uint64 {
 	return uint64(C.floor_sum(unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))))
 }
 
-// Memset sets dst n times.
-func Memset(dst []byte, n int) {
-	C.floor_memset(unsafe.Pointer(&dst[0]), C.size_t(len(dst)), C.size_t(n))
+// Memset sets all bytes of dst to a value, n times.
+func Memset(dst []byte, value byte, n int) {
+	C.floor_memset(unsafe.Pointer(&dst[0]), C.int(value), C.size_t(len(dst)), C.size_t(n))
 }
 
 // Read takes n zero-copy snapshots of a rank-4 tensor with the core, in a loop in C++, and returns how many of them
@@ -70,25 +70,26 @@ func Clock() int64 { return int64(C.floor_clock()) }
 // waited for but that one of in has; both in the kernel's futex, or with polling in a loop that loads the word. each
 // gets the nanoseconds of each trip. It returns how many there were: all, unless a segment can't be mapped.
 func WordTrips(out, in string, first, polling bool, each []int64) int {
-	return trips(out, in, first, polling, each, func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t {
-		return C.floor_word_trips(out, in, first, polling, n, each)
-	})
-}
-
-// SegmentTrips is WordTrips with the core's calls: a payload of 64 bytes that derive from the number of the trip is
-// written, and waited for with next, or with polling by try_read in a loop, and checked. It ends early with the first
-// call that fails, and the first payload that is wrong.
-func SegmentTrips(out, in string, first, polling bool, each []int64) int {
-	return trips(out, in, first, polling, each, func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t {
-		return C.floor_segment_trips(out, in, first, polling, n, each)
-	})
-}
-
-func trips(out, in string, first, polling bool, each []int64,
-	loop func(out, in *C.char, first, polling C.int, n C.size_t, each *C.int64_t) C.size_t) int {
-	flag := map[bool]C.int{true: 1}
 	cOut, cIn := C.CString(out), C.CString(in)
 	defer C.free(unsafe.Pointer(cOut))
 	defer C.free(unsafe.Pointer(cIn))
-	return int(loop(cOut, cIn, flag[first], flag[polling], C.size_t(len(each)), (*C.int64_t)(unsafe.SliceData(each))))
+	return int(C.floor_word_trips(cOut, cIn, flag(first), flag(polling), C.size_t(len(each)), (*C.int64_t)(unsafe.SliceData(each))))
+}
+
+// SegmentTrips is WordTrips with the core's calls: a payload of size bytes, all of them the low byte of the trip's
+// number, is committed by fill, waited for with next, or with polling by try_read in a loop, and summed. It ends early
+// with the first call that fails, and the first payload that is wrong.
+func SegmentTrips(out, in string, size int, first, polling bool, each []int64) int {
+	cOut, cIn := C.CString(out), C.CString(in)
+	defer C.free(unsafe.Pointer(cOut))
+	defer C.free(unsafe.Pointer(cIn))
+	return int(C.floor_segment_trips(cOut, cIn, C.size_t(size), flag(first), flag(polling), C.size_t(len(each)),
+		(*C.int64_t)(unsafe.SliceData(each))))
+}
+
+func flag(set bool) C.int {
+	if set {
+		return 1
+	}
+	return 0
 }

@@ -1,5 +1,6 @@
 #include <judemap/judemap.h>
 #include <stdio.h>
+#include <string.h>
 
 int main(void) {
   const uint64_t shape[] = {3};
@@ -12,6 +13,7 @@ int main(void) {
   if (jm_read_into(segment, copy, sizeof copy, &tensor) != JM_OK) return 3;
   if (tensor.version != 2 || copy[2] != 3) return 4;
   jm_free(segment);
+  if (strcmp(jm_library_version(), JUDEMAP_VERSION) != 0) return 5;
   puts("consumer of judemap.h: ok");
   return 0;
 }

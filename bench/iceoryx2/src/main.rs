@@ -1,7 +1,7 @@
 //! What iceoryx2 does where the benchmarks of the Go package do the same with judemap. It prints lines of a Go benchmark.
 //!
-//! `iceoryx2_bench ping WAIT ROUNDS` is `BenchmarkRoundTrip`: how long 64 bytes take to a second process and back. Each
-//! side writes all of them and checks all of them; they derive from the number of the round.
+//! `iceoryx2_bench ping SIZE WAIT ROUNDS` is `BenchmarkRoundTrip`: how long a payload takes to a second process, and
+//! another one back. Each side fills one in place and sums the one that it gets.
 //!
 //! `iceoryx2_bench frames SIZE WAIT FRAMES` is `BenchmarkFrames`: how many frames a second reach a second process, which
 //! sums every one. None is lost: the publisher has a buffer of 4 at the subscriber, and with that full sends again until it
@@ -27,9 +27,10 @@ use iceoryx2::service::port_factory::{event, publish_subscribe};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Round trips, and parts in ten of the frames, before those that are measured.
-const WARM_UP: u64 = 1000;
-const WARM_UP_TENTHS: u64 = 1;
+/// What comes before that which is measured: a tenth.
+fn warm_up(count: u64) -> u64 {
+    count / 10
+}
 
 /// One direction's sending end.
 struct Sender {
@@ -74,26 +75,18 @@ impl Receiver {
     }
 }
 
-/// The payload of a round trip.
-fn word_of(round: u64, i: usize) -> u64 {
-    round.wrapping_add(i as u64)
-}
-
-fn send_round(to: &Sender, round: u64) -> Result<()> {
-    to.send(8, |words| {
-        for (i, word) in words.iter_mut().enumerate() {
-            word.write(word_of(round, i));
-        }
+/// Sends payload `number`: all its bytes are the number's low byte.
+fn send_filled(to: &Sender, words: usize, number: u64) -> Result<()> {
+    // By memset, as judemap fills: with words.fill(), a loop of the compiler, fewer frames pass.
+    to.send(words, |words| unsafe {
+        std::ptr::write_bytes(words.as_mut_ptr(), number as u8, words.len());
     })
 }
 
-fn receive_round(from: &Receiver, round: u64) -> Result<()> {
-    from.receive(|words| words.len() == 8 && words.iter().enumerate().all(|(i, &word)| word == word_of(round, i)))
-}
-
-/// All bytes of a frame are the low byte of its number.
-fn frame_word(number: u64) -> u64 {
-    (number & 0xff) * 0x0101_0101_0101_0101
+/// Receives payload `number`, and sums it.
+fn receive_summed(from: &Receiver, words: usize, number: u64) -> Result<()> {
+    let right = ((number & 0xff) * 0x0101_0101_0101_0101).wrapping_mul(words as u64);
+    from.receive(|got| got.len() == words && got.iter().fold(0u64, |sum, &word| sum.wrapping_add(word)) == right)
 }
 
 /// The services of one run. Their files bear the run's number (the process id of ping), so that runs don't meet, and
@@ -243,23 +236,26 @@ impl Other {
     }
 }
 
-fn ping(wait: &str, rounds: u64) -> Result<()> {
-    let run = Run::new(std::process::id(), wait, 64)?;
+fn ping(bytes: usize, wait: &str, rounds: u64) -> Result<()> {
+    let run = Run::new(std::process::id(), wait, bytes)?;
     let (there, back) = (run.sender("there")?, run.receiver("back")?);
-    let other = Other::start("pong", wait, 64, WARM_UP + rounds)?;
-    let mut each = Vec::with_capacity((WARM_UP + rounds) as usize);
-    for round in 0..WARM_UP + rounds {
+    let other = Other::start("pong", wait, bytes, rounds)?;
+    let mut each = Vec::with_capacity(rounds as usize);
+    for round in 0..rounds {
         let start = Instant::now();
-        send_round(&there, round)?;
-        receive_round(&back, round)?;
+        send_filled(&there, run.words, round)?;
+        receive_summed(&back, run.words, round)?;
         each.push(start.elapsed().as_nanos() as u64);
     }
     other.end()?;
-    let mut each = each.split_off(WARM_UP as usize);
+    let mut each = each.split_off(warm_up(rounds) as usize);
     each.sort_unstable();
-    let mean = each.iter().sum::<u64>() as f64 / rounds as f64;
+    let mean = each.iter().sum::<u64>() as f64 / each.len() as f64;
     let (p50, p99) = (each[each.len() / 2], each[each.len() * 99 / 100]);
-    println!("BenchmarkRoundTrip/wait={wait}/by=iceoryx2 {rounds} {mean:.1} ns/op {p50} p50-ns {p99} p99-ns");
+    let count = each.len();
+    println!(
+        "BenchmarkRoundTrip/size={bytes}/wait={wait}/by=iceoryx2 {count} {mean:.1} ns/op {p50} p50-ns {p99} p99-ns"
+    );
     Ok(())
 }
 
@@ -267,21 +263,18 @@ fn frames(bytes: usize, wait: &str, frames: u64) -> Result<()> {
     let run = Run::new(std::process::id(), wait, bytes)?;
     let there = run.sender("there")?;
     let other = Other::start("sum", wait, bytes, frames)?;
-    let warm_up = frames * WARM_UP_TENTHS / 10;
     let mut start = Instant::now();
     for number in 0..frames {
-        if number == warm_up {
+        if number == warm_up(frames) {
             start = Instant::now();
         }
-        // By memset, as judemap fills: with words.fill(), a loop of the compiler, fewer frames pass.
-        there.send(run.words, |words| unsafe {
-            std::ptr::write_bytes(words.as_mut_ptr(), number as u8, words.len());
-        })?;
+        send_filled(&there, run.words, number)?;
     }
     other.end()?;
-    let each = start.elapsed().as_nanos() as f64 / (frames - warm_up) as f64;
+    let count = frames - warm_up(frames);
+    let each = start.elapsed().as_nanos() as f64 / count as f64;
     let per_second = 1e9 / each;
-    println!("BenchmarkFrames/size={bytes}/wait={wait}/by=iceoryx2 {frames} {each:.1} ns/op {per_second:.0} frames/s");
+    println!("BenchmarkFrames/size={bytes}/wait={wait}/by=iceoryx2 {count} {each:.1} ns/op {per_second:.0} frames/s");
     Ok(())
 }
 
@@ -299,14 +292,13 @@ fn other(role: &str, wait: &str, bytes: usize, rounds: u64, id: u32) -> Result<(
         let back = run.sender("back")?;
         println!("ready");
         for round in 0..rounds {
-            receive_round(&there, round)?;
-            send_round(&back, round)?;
+            receive_summed(&there, run.words, round)?;
+            send_filled(&back, run.words, round)?;
         }
     } else {
         println!("ready");
         for number in 0..rounds {
-            let sum = frame_word(number).wrapping_mul(run.words as u64);
-            there.receive(|words| words.iter().fold(0u64, |sum, &word| sum.wrapping_add(word)) == sum)?;
+            receive_summed(&there, run.words, number)?;
         }
     }
     println!("done");
@@ -323,18 +315,18 @@ fn main() -> ExitCode {
         result
     };
     let result = match args[..] {
-        ["ping", wait, rounds] => number(rounds)
-            .map_err(Into::into)
-            .and_then(|n| swept(ping(wait, n.max(1)))),
-        ["frames", bytes, wait, count] => match (number(bytes), number(count)) {
-            (Ok(bytes), Ok(count)) => swept(frames(bytes as usize, wait, count.max(10))),
-            _ => Err("SIZE and FRAMES are numbers".into()),
+        [what @ ("ping" | "frames"), bytes, wait, count] => match (number(bytes), number(count)) {
+            (Ok(bytes), Ok(count)) => {
+                let run = if what == "ping" { ping } else { frames };
+                swept(run(bytes as usize, wait, count.max(10)))
+            }
+            _ => Err("SIZE and the count are numbers".into()),
         },
         [role @ ("pong" | "sum"), wait, bytes, rounds, id] => match (number(bytes), number(rounds), number(id)) {
             (Ok(bytes), Ok(rounds), Ok(id)) => other(role, wait, bytes as usize, rounds, id as u32),
             _ => Err("pong and sum are started by ping and frames".into()),
         },
-        _ => Err("usage: iceoryx2_bench ping blocking|polling ROUNDS\n       iceoryx2_bench frames SIZE blocking|polling FRAMES".into()),
+        _ => Err("usage: iceoryx2_bench ping SIZE blocking|polling ROUNDS\n       iceoryx2_bench frames SIZE blocking|polling FRAMES".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

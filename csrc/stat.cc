@@ -1,0 +1,286 @@
+//go:build ignore
+// (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
+
+#include "stat.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "judemap/protocol.h"
+#include "judemap/stream_protocol.h"
+#include "share.h"
+
+namespace judemap {
+namespace {
+
+// How often to look for a moment between two commits.
+constexpr int kLooks = 32;
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// A file that another process may be writing to, and cutting short.
+class File {
+ public:
+  File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  ~File() {
+    if (descriptor_ >= 0) share::close(descriptor_);
+  }
+  int open(const char* name) noexcept {
+    const int error = share::open(name, false, &descriptor_);
+    if (error != 0) descriptor_ = -1;
+    return error;
+  }
+  int descriptor() const noexcept { return descriptor_; }
+
+  // Reads a part of the file, and before what is read next. False if it is not there any more.
+  bool read(std::uint64_t offset, void* buffer, std::size_t bytes) const noexcept {
+    const int error = share::read_at(descriptor_, offset, buffer, bytes);
+    // The kernel copies for this thread: a fence between two calls orders their loads too.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return error == 0;
+  }
+  template <class Word>
+  bool read(std::uint64_t offset, Word* word) const noexcept {
+    return read(offset, word, sizeof *word);
+  }
+  // As Mapping has it: a lock that can't be asked for counts as held.
+  bool locked(unsigned byte) const noexcept {
+    bool locked = true;
+    return share::locked(descriptor_, byte, &locked) != 0 || locked;
+  }
+
+ private:
+  int descriptor_ = -1;
+};
+
+jm_status system_error(int error) noexcept {
+  if (error == share::kNoProc) return JM_ERR_NO_PROC;
+  errno = error;
+  return JM_ERR_SYSTEM;
+}
+
+template <class... Numbers>
+jm_status corrupt(const Words& why, const char* format, Numbers... numbers) noexcept {
+  if (why.text != nullptr && why.size != 0) std::snprintf(why.text, why.size, format, numbers...);
+  return JM_ERR_CORRUPT;
+}
+
+jm_status cut_short(const Words& why) noexcept { return corrupt(why, "%s", "it was cut short while it was read"); }
+
+Metadata metadata_of(const jm_header& header) noexcept {
+  Metadata metadata;
+  metadata.ndim = header.ndim.load(kRelaxed);
+  metadata.dtype = header.dtype.load(kRelaxed);
+  for (std::uint32_t i = 0; i < std::min<std::uint32_t>(metadata.ndim, JM_MAX_DIMS); ++i) {
+    metadata.shape[i] = header.shape[i].load(kRelaxed);
+  }
+  metadata.byte_length = header.byte_length.load(kRelaxed);
+  return metadata;
+}
+
+bool same(const Metadata& a, const Metadata& b) noexcept {
+  return a.ndim == b.ndim && a.dtype == b.dtype && a.byte_length == b.byte_length &&
+         std::equal(a.shape, a.shape + JM_MAX_DIMS, b.shape);
+}
+
+// Looks at a segment's header, or a slot's, now and again.
+struct Look {
+  std::uint64_t version = 0;
+  bool whole = false;  // no commit came in between
+  Metadata metadata;
+
+  // JM_OK: a snapshot, or what two looks have found on both sides of a commit. JM_ERR_BUSY; JM_ERR_EMPTY.
+  // JM_ERR_CLOSED: the file is shorter now.
+  jm_status at(const File& file, std::uint64_t offset) noexcept {
+    std::uint64_t before, after;
+    alignas(jm_header) unsigned char bytes[sizeof(jm_header)];
+    if (!file.read(offset, &before) || !file.read(offset, bytes, sizeof bytes) || !file.read(offset, &after)) {
+      return JM_ERR_CLOSED;
+    }
+    metadata = metadata_of(*reinterpret_cast<const jm_header*>(bytes));
+    version = after;
+    whole = after == before && (after & 1) == 0;
+    if (whole) return after == 0 || metadata.none() ? JM_ERR_EMPTY : JM_OK;
+    const bool again = seen_ && before != before_ && same(metadata, before_metadata_) && !metadata.none();
+    seen_ = true;
+    before_ = before;
+    before_metadata_ = metadata;
+    if (!again) return JM_ERR_BUSY;
+    version = after & ~std::uint64_t{1};  // it moves, so that it is not 1
+    return version == 0 ? JM_ERR_BUSY : JM_OK;
+  }
+
+ private:
+  bool seen_ = false;
+  std::uint64_t before_ = 0;
+  Metadata before_metadata_;
+};
+
+// Puts down a look that has succeeded, if it can be true.
+jm_status keep(const Look& look, jm_info* out) noexcept {
+  jm_tensor& tensor = out->tensor;
+  tensor.version = look.version;
+  tensor.ndim = look.metadata.ndim;
+  tensor.dtype = look.metadata.dtype;
+  std::copy_n(look.metadata.shape, JM_MAX_DIMS, tensor.shape);
+  tensor.byte_length = look.metadata.byte_length;
+  out->corrupt = corrupt_field(look.metadata, out->capacity);
+  return out->corrupt != nullptr ? JM_ERR_CORRUPT : JM_OK;
+}
+
+jm_status look_at_segment(const File& file, jm_info* out) noexcept {
+  Look look;
+  jm_status status = JM_ERR_BUSY;
+  for (int i = 0; i < kLooks && status == JM_ERR_BUSY; ++i) {
+    status = look.at(file, 0);
+    // Half of one commit's and half of another's is no corrupt header.
+    if (status == JM_OK && !look.whole && corrupt_field(look.metadata, out->capacity) != nullptr) status = JM_ERR_BUSY;
+  }
+  out->sequence = look.version;
+  return status == JM_OK ? keep(look, out) : status;
+}
+
+jm_status look_at_newest(const File& file, const jm_stream_block& block, jm_info* out) noexcept {
+  for (int i = 0; i < kLooks; ++i) {
+    std::uint64_t sequence;
+    std::uint32_t index;
+    if (!file.read(offsetof(jm_stream_header, sequence), &sequence)) return JM_ERR_CLOSED;
+    out->sequence = sequence;
+    const std::uint64_t newest = sequence / 2;
+    if (newest == 0) return JM_ERR_EMPTY;
+    if (!file.read(offsetof(jm_stream_header, table) + newest % block.slots * sizeof index, &index)) {
+      return JM_ERR_CLOSED;
+    }
+    if (index >= block.slots) {
+      out->corrupt = "table";
+      return JM_ERR_CORRUPT;
+    }
+    // A slot that the writer has gone on to has an older frame, or none: the newest is in another by now.
+    Look look;
+    const jm_status status = look.at(file, block.first + index * block.stride);
+    if (status == JM_ERR_CLOSED) return status;
+    if (status != JM_OK || look.version < 2 * newest) continue;
+    if (!file.read(offsetof(jm_stream_header, sequence), &sequence)) return JM_ERR_CLOSED;
+    if (look.version / 2 > sequence / 2 + 1) {  // a writer is one frame ahead of its header at most
+      out->tensor.version = look.version;
+      out->corrupt = "sequence";
+      return JM_ERR_CORRUPT;
+    }
+    out->sequence = sequence;
+    return keep(look, out);
+  }
+  return JM_ERR_BUSY;
+}
+
+// Mapping::writer() says why it looks twice, in this order. Where others may write without a lock, an odd sequence
+// tells only who looks for long enough.
+jm_writer writer_of(const File& file, bool marked, bool writers_wake) noexcept {
+  std::uint64_t sequence, now;
+  std::uint32_t flags = 0;
+  if (!file.read(offsetof(jm_header, sequence), &sequence)) return JM_WRITER_NONE;
+  for (int look = 0; look < 2; ++look) {
+    if (file.locked(0)) return JM_WRITER_OTHER;
+    if (marked && !file.read(offsetof(jm_header, flags), &flags)) return JM_WRITER_NONE;
+    if (!file.read(offsetof(jm_header, sequence), &now) || now != sequence) return JM_WRITER_NONE;
+    const bool odd = (sequence & 1) != 0;
+    const bool flagged = (flags & JM_FLAG_WRITER_ATTACHED) != 0;
+    if (writers_wake ? !odd && !flagged : odd || !flagged) return JM_WRITER_NONE;
+  }
+  return JM_WRITER_DIED;
+}
+
+// Who has a place, or holds a slot. False if the file is shorter now.
+bool look_at_readers(const File& file, const jm_stream_block& block, jm_info* out) noexcept {
+  std::uint64_t pins[JM_STREAM_SLOTS];
+  jm_place places[JM_STREAM_READERS];
+  std::uint64_t present;
+  if (!file.read(offsetof(jm_stream_header, readers), &present)) return false;
+  if (!file.read(offsetof(jm_stream_header, places), static_cast<void*>(places), sizeof places)) return false;
+  for (std::uint32_t i = 0; i < block.slots; ++i) {
+    if (!file.read(block.first + i * block.stride + JM_PINS_OFFSET, &pins[i])) return false;
+    present |= pins[i];
+  }
+  for (unsigned number = 0; number < JM_STREAM_READERS; ++number) {
+    if ((present >> number & 1) == 0) continue;
+    jm_reader_info& info = out->reader[out->readers++];
+    info.number = number;
+    info.process = places[number].process.load(kRelaxed);
+    info.cursor = places[number].cursor.load(kRelaxed);
+    for (std::uint32_t i = 0; i < block.slots; ++i) info.held += pins[i] >> number & 1;
+    info.dead = !file.locked(1 + number);
+  }
+  return true;
+}
+
+// What can be known of a file that is open.
+jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
+  bool reserved;
+  if (const int error = share::size(file.descriptor(), &out->file_bytes, &reserved)) return system_error(error);
+  const std::uint64_t bytes = out->file_bytes;
+  if (bytes <= JM_DATA_OFFSET) {
+    return corrupt(why, "it has %" PRIu64 " bytes, and a segment more than %d", bytes, JM_DATA_OFFSET);
+  }
+  alignas(jm_header) unsigned char first[sizeof(jm_header)];
+  if (!file.read(0, first, sizeof first)) return cut_short(why);
+  const auto& header = *reinterpret_cast<const jm_header*>(first);
+  const std::uint32_t magic = header.magic.load(kRelaxed);
+  if (magic != 0 && magic != JM_MAGIC && magic != JM_STREAM_MAGIC) {
+    return corrupt(why, "magic is 0x%08" PRIX32 ", which is no segment's and no stream's", magic);
+  }
+  Mapping::Found found;
+  const std::uint64_t capacity = header.capacity.load(kRelaxed);
+  if (magic != JM_STREAM_MAGIC) {
+    if (const char* reason = Protocol::judge(header, bytes, &found)) {
+      return corrupt(why, "%s: capacity is %" PRIu64 ", and the file has %" PRIu64 " bytes", reason, capacity, bytes);
+    }
+  } else if (const char* reason = StreamProtocol::judge(header, bytes, &found)) {
+    const jm_stream_block& block = found.stream;
+    return corrupt(why,
+                   "%s: slots is %" PRIu32 ", readers %" PRIu32 ", first %" PRIu64 ", stride %" PRIu64
+                   ", capacity %" PRIu64 ", and the file has %" PRIu64 " bytes",
+                   reason, block.slots, block.readers, block.first, block.stride, capacity, bytes);
+  }
+  const bool stream = magic == JM_STREAM_MAGIC;
+  out->kind = stream ? JM_KIND_STREAM : JM_KIND_SEGMENT;
+  out->marked = magic != 0;
+  out->capacity = found.capacity;
+  if (out->marked != 0) {
+    out->flags = header.flags.load(kRelaxed);
+    out->waiters = header.waiters.load(kRelaxed);
+  }
+  jm_status status = stream ? look_at_newest(file, found.stream, out) : look_at_segment(file, out);
+  if (status == JM_ERR_CLOSED) return cut_short(why);
+  out->writer = writer_of(file, out->marked != 0, (out->flags & JM_FLAG_WRITERS_WAKE) != 0);
+  if (status == JM_ERR_BUSY && !stream && out->writer == JM_WRITER_DIED) status = JM_ERR_WRITER_DIED;
+  out->tensor_status = status;
+  if (stream) {
+    out->slots = found.stream.slots;
+    if (!look_at_readers(file, found.stream, out)) return cut_short(why);
+  }
+  return JM_OK;
+}
+
+}  // namespace
+
+jm_status stat_name(const char* name, jm_info* out, Words why) noexcept {
+  *out = {};
+  if (why.text != nullptr && why.size != 0) *why.text = '\0';
+  if (!Mapping::good_name(name)) return JM_ERR_NAME;
+  File file;
+  if (const int error = file.open(name)) return system_error(error);
+  const jm_status status = stat_file(file, out, why);
+  if (status != JM_OK) {
+    const std::uint64_t bytes = out->file_bytes;
+    *out = {};
+    if (status == JM_ERR_CORRUPT) out->file_bytes = bytes;
+  }
+  return status;
+}
+
+}  // namespace judemap

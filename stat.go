@@ -1,0 +1,111 @@
+package judemap
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+)
+
+// Kind is what an [Info] is about.
+type Kind int
+
+const (
+	KindSegment Kind = iota + 1
+	KindStream
+)
+
+// String returns "segment" or "stream".
+func (k Kind) String() string {
+	switch k {
+	case KindSegment:
+		return "segment"
+	case KindStream:
+		return "stream"
+	}
+	return fmt.Sprintf("Kind(%d)", int(k))
+}
+
+// Info is what [Stat] finds in a header.
+type Info struct {
+	Name   string
+	Kind   Kind
+	Marked bool  // it bears the mark of a segment or stream; those of the Node addon don't
+	Size   int64 // of the file, in bytes
+
+	Capacity       int64 // bytes of tensor that there is room for; in a stream, in each slot
+	Writer         WriterState
+	ForeignWriters bool // programs may write to it that wake nobody and take no lock; see WithForeignWriters
+	Waiters        int  // parked readers, of all processes
+
+	// The tensor, or a stream's newest frame.
+	Version uint64 // odd while a commit is in progress; 0 before the first
+	DType   DType
+	Shape   []int
+	Bytes   int64
+	Err     error // why there is none in this Info: then DType, Shape and Bytes mean nothing
+
+	// Of a stream.
+	Slots      int
+	EveryFrame bool
+	Readers    []ReaderInfo
+}
+
+// Stat says what a header says, of a segment or stream by its name. It maps nothing, so that a file which another process
+// cuts short at that moment is an error and no fault. It reads the file a few times (a stream's once more for each slot),
+// and asks the kernel who holds the locks of the writer and of a stream's readers. Nobody notices it.
+//
+// Info.Err is nil if there is a tensor, else: [ErrEmpty]; [ErrBusy] if a commit was in progress, or commits left no time to
+// look; [ErrWriterDied] if the writer died in the middle of one; [ErrCorrupt], naming the field, if what the header says of a
+// tensor can't be true; [ErrCapacity] if a dimension is more than an int can hold. Where commits follow each other without
+// a pause, the type and shape are those that two looks in turn have found. Info.Writer is never [WriterHere]: who writes by
+// a handle of this process is another one than Stat. Among foreign writers, one that died in the middle of a commit is
+// told by time alone, and Stat takes none: it says [WriterNone] and [ErrBusy].
+//
+// As whenever a file is closed, the system drops the POSIX record locks (fcntl) that this process has on it.
+//
+// Errors: fs.ErrNotExist if there is no such name; fs.ErrInvalid if it can't be one; [ErrCorrupt] with field and numbers if
+// what has the name is neither a segment nor a stream, or was cut short meanwhile; fs.ErrPermission; the system's;
+// [ErrUnsupported].
+func Stat(name string) (Info, error) {
+	if err := checkName(name); err != nil {
+		return Info{}, err
+	}
+	info, why, err := statSegment(name)
+	info.Name = name
+	switch {
+	case err == nil:
+		return info, nil
+	case errors.Is(err, ErrCorrupt):
+		return info, fmt.Errorf("%w: %q: %s", ErrCorrupt, name, why)
+	case errors.Is(err, syscall.ELOOP):
+		return info, fmt.Errorf("%w: %q is a symbolic link", ErrCorrupt, name)
+	case errors.Is(err, ErrUnsupported):
+		return info, err
+	}
+	return info, fmt.Errorf("judemap: looking at %q: %w", name, nameError(err, name))
+}
+
+// String describes it in a few words: kind and name, of a stream the slots, and the tensor or why there is none.
+func (i Info) String() string {
+	text := fmt.Sprintf("%v %q", i.Kind, i.Name)
+	if i.Kind == KindStream {
+		text += fmt.Sprintf(", %d slots", i.Slots)
+	}
+	if i.Err != nil {
+		return fmt.Sprintf("%s: no tensor, version %d", text, i.Version)
+	}
+	return fmt.Sprintf("%s: %v %v, version %d", text, i.DType, i.Shape, i.Version)
+}
+
+// LogValue is what String says, for [log/slog].
+func (i Info) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("kind", i.Kind.String()), slog.String("name", i.Name)}
+	if i.Kind == KindStream {
+		attrs = append(attrs, slog.Int("slots", i.Slots))
+	}
+	if i.Err == nil {
+		attrs = append(attrs, slog.String("dtype", i.DType.String()), slog.Any("shape", i.Shape))
+	}
+	return slog.GroupValue(append(attrs, slog.Uint64("version", i.Version))...)
+}
