@@ -534,8 +534,10 @@ var roles = map[string]func(s *Segment, args []string) error{
 func TestMain(m *testing.M) {
 	name := os.Getenv("JUDEMAP_ROLE")
 	if name == "" {
-		if err := useOwnFolder(); err != nil {
-			panic(err)
+		if os.Getenv("JUDEMAP_CHILD") == "" { // which has that of its parent
+			if err := useOwnFolder(); err != nil {
+				panic(err)
+			}
 		}
 		code := m.Run()
 		_ = os.RemoveAll(removeAfterwards)

@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -268,4 +271,74 @@ func TestStatsOfWaiting(t *testing.T) {
 			t.Logf("%s: %+v", name, got)
 		}
 	})
+}
+
+// TestCloseUnderViews closes hundreds of handles of a named segment while goroutines look at their views, in a child
+// process: a fault there would be the death of it. What they see is the tensor, or zeros after Close.
+func TestCloseUnderViews(t *testing.T) {
+	const handles, size = 600, 64 << 10
+	if !isChild(t) {
+		out, err := child(t, t.Name()).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "handles") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+		return
+	}
+	s := named(t, size)
+	if err := s.Fill([]int{size}, Uint8, 1); err != nil {
+		t.Fatal(err)
+	}
+	var current atomic.Pointer[Tensor]
+	var stop atomic.Bool
+	var passes, across atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for !stop.Load() {
+				view := current.Load()
+				if view == nil {
+					runtime.Gosched()
+					continue
+				}
+				zeros := 0
+				for i, b := range view.Data() {
+					if b > 1 {
+						t.Errorf("byte %d of a view is %d", i, b)
+						return
+					}
+					zeros += 1 - int(b)
+				}
+				if zeros != 0 && zeros != size {
+					across.Add(1)
+				}
+				passes.Add(1)
+				runtime.Gosched()
+			}
+		})
+	}
+	for range handles {
+		handle, err := Open(s.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		view, err := handle.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		current.Store(&view)
+		time.Sleep(100 * time.Microsecond)
+		if err := handle.Close(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	stop.Store(true)
+	wg.Wait()
+	t.Logf("%d handles closed under views, %d passes over a view, %d of them while it was closed", handles, passes.Load(),
+		across.Load())
 }

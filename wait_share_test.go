@@ -5,6 +5,7 @@ package judemap
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 )
@@ -26,6 +27,52 @@ func TestWakesAtOnce(t *testing.T) {
 		}
 	}
 	other.kill(t)
+}
+
+// Every commit wakes the parked readers of eight processes. Were they not woken, each round would take the 40 ms after
+// which the last of them looks up by itself.
+func TestWakesProcesses(t *testing.T) {
+	const processes = 8
+	commits := 2000
+	if testing.Short() {
+		commits = 200
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s := named(t, 8)
+	var answers [processes]*Segment
+	var others [processes]*process
+	for i := range answers {
+		answers[i] = named(t, 8)
+		others[i] = startRole(t, "echo", s.Name(), answers[i].Name())
+	}
+	eventually(t, "all processes are parked", func() bool {
+		info, err := Stat(s.Name())
+		return err == nil && info.Waiters == processes
+	})
+	rounds := make([]time.Duration, commits)
+	for i := range rounds {
+		begun := time.Now()
+		if err := s.Fill(nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+		for j, answer := range answers {
+			if _, err := answer.Next(ctx, 2*uint64(i)); err != nil {
+				t.Fatalf("commit %d, process %d: %v", i, j, err)
+			}
+		}
+		rounds[i] = time.Since(begun)
+	}
+	for _, other := range others {
+		other.kill(t)
+	}
+	slices.Sort(rounds)
+	median := rounds[commits/2]
+	t.Logf("%d of %d readers woken; from a commit to the last of %d answers: median %v, most %v",
+		processes*commits, processes*commits, processes, median, rounds[commits-1])
+	if median > 30*time.Millisecond {
+		t.Errorf("a round takes %v: readers look up by themselves", median)
+	}
 }
 
 // One commit, in another process, wakes the parked readers of all; a context and Close end a wait with their own error.

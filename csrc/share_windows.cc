@@ -161,6 +161,13 @@ bool regular(HANDLE file, BY_HANDLE_FILE_INFORMATION* information) noexcept {
          (information->dwFileAttributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)) == 0;
 }
 
+bool same(HANDLE a, HANDLE b) noexcept {
+  BY_HANDLE_FILE_INFORMATION of_a, of_b;
+  return !GetFileInformationByHandle(a, &of_a) || !GetFileInformationByHandle(b, &of_b) ||
+         (of_a.dwVolumeSerialNumber == of_b.dwVolumeSerialNumber && of_a.nFileIndexHigh == of_b.nFileIndexHigh &&
+          of_a.nFileIndexLow == of_b.nFileIndexLow);
+}
+
 // Gives a file that is open with the right to delete it another name. EEXIST if that is taken.
 int rename(HANDLE file, const Path& path) noexcept {
   alignas(FILE_RENAME_INFO) unsigned char room[sizeof(FILE_RENAME_INFO) + sizeof path.text] = {};
@@ -256,10 +263,14 @@ int duplicate(int descriptor, bool writable, int* out) noexcept {
 }
 
 int reopen(int descriptor, bool writable, int* out) noexcept {
-  const HANDLE again = ReOpenFile(handle_of(descriptor), access_of(writable), kShared, 0);
+  const HANDLE file = handle_of(descriptor);
+  const HANDLE again = ReOpenFile(file, access_of(writable), kShared, 0);
   const int error = result(again, out);
-  // It was handed over on purpose. And Wine looks for a file under the name that it had when it was opened.
-  return error == EACCES || error == ENOENT ? duplicate(descriptor, writable, out) : error;
+  // It may have been handed over on purpose. And Wine opens what has the name now that the file had when it was opened.
+  if (error == EACCES || error == ENOENT) return duplicate(descriptor, writable, out);
+  if (error != 0 || same(file, again)) return error;
+  CloseHandle(again);
+  return duplicate(descriptor, writable, out);
 }
 
 int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {

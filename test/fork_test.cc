@@ -365,8 +365,8 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
 // A function that is new in judemap.h belongs into one of the tests above, or here.
 TEST(Fork, TheTestKnowsEveryFunction) {
   const std::set<std::string> elsewhere = {// They take no handle that a child could have from its parent,
-                                           "jm_errno_reason",
                                            "jm_library_version",
+                                           "jm_errno_reason",
                                            "jm_strerror",
                                            "jm_dtype_name",
                                            "jm_item_size",

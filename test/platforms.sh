@@ -75,7 +75,11 @@ cxx_tests() { # cxx_tests FOLDER CMAKE_ARGUMENT...: the core's, with GoogleTest 
     cmake --build "$folder/googletest" --parallel 2 && cmake --install "$folder/googletest" &&
     cmake -S . -B "$folder/core" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$folder/prefix" \
       -DCMAKE_FIND_ROOT_PATH="$folder/prefix" "$@" &&
-    cmake --build "$folder/core" --parallel 2 && ctest --test-dir "$folder/core" --output-on-failure --no-tests=error ${CTEST_NOT:+--exclude-regex "$CTEST_NOT"}
+    cmake --build "$folder/core" --parallel 2 || return
+  ctest --test-dir "$folder/core" --output-on-failure --no-tests=error ${CTEST_NOT:+--exclude-regex "$CTEST_NOT"}
+  local status=$?
+  sed -n '/: Skipped$/,/SKIPPED/p' "$folder/core/Testing/Temporary/LastTest.log" # with the reasons
+  return $status
 }
 
 # ---- The platforms: each function prints what its tests print, fails if they do, and is 77 where it can't run -------

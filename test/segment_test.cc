@@ -132,7 +132,7 @@ TEST(Abi, TheTestKnowsEveryFunction) {
     if (line.empty() || line[0] < 'a' || line[0] > 'z' || line.find('(') == std::string::npos) continue;
     line.resize(line.find('('));
     const std::string name = line.substr(line.find_last_of(" *") + 1);
-    const bool takes_none = name == "jm_library_version" || name == "jm_strerror" || name == "jm_errno_reason" ||
+    const bool takes_none = name == "jm_library_version" || name == "jm_errno_reason" || name == "jm_strerror" ||
                             name == "jm_item_size" || name == "jm_dtype_name" || name == "jm_physical_memory";
     EXPECT_TRUE(takes_none || test.find(name + "(", begin) != std::string::npos) << name;
     ++functions;

@@ -40,7 +40,10 @@ for at, line in enumerate(lines):
         if result == "Passed":
             passed += 1
         elif result == "Skipped":
-            skipped.append((name, "see the log"))
+            reason = next((at for at, other in enumerate(lines) if other.startswith(f"[  SKIPPED ] {name} (")), 0)
+            while reason and not lines[reason].endswith(": Skipped"):
+                reason -= 1
+            skipped.append((name, lines[reason + 1] if reason else "it does not say why"))
         else:
             failed.append(name)
 
