@@ -154,7 +154,8 @@ mutant "not sealed against writing" csrc/share_linux.cc \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' TestHandedOver
 mutant "a segment's descriptor survives exec" csrc/share_posix.h \
-  'return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC;' 'return writable ? O_RDWR : O_RDONLY;' TestCloseOnExec
+  'inline int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
+  'inline int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
 mutant "a poll may take any time" csrc/mapping.cc \
   'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
   'poll_.store(nanoseconds, std::memory_order_relaxed);' TestPollIntervals
