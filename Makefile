@@ -5,7 +5,9 @@
 # make check-all  the same with all mutants, of which make check takes a third
 # make platforms  the tests on other processors and systems, by emulators; where nothing can run here, links or compiles
 # make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
-# make bench  measurements beside the limits of the machine, and beside iceoryx2 where there is cargo
+# make bench  measurements beside the limits of the machine and the peers: tables; ten minutes
+# make plots  how cost grows with size, readers and segments: docs/growth-*.svg
+# make bench-compare BASE=main  this checkout's benchmarks beside those of another commit
 # make bench-cuda  copies from segments to a CUDA device, where there is one
 # make fmt    format all sources
 # make clean  remove what was built
@@ -19,7 +21,7 @@ BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 CXX_SOURCES := $(shell git ls-files '*.cc' '*.c' '*.h')
 
-.PHONY: help run build test test-go test-cpp check check-all platforms examples bench bench-cuda fmt clean
+.PHONY: help run build test test-go test-cpp check check-all platforms examples bench plots bench-compare bench-cuda fmt clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -54,6 +56,12 @@ platforms:
 
 bench:
 	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/run.sh
+
+plots:
+	GO="$(GO)" BUILD="$(BUILD)" bench/plots.sh
+
+bench-compare:
+	BENCHSTAT=$(BENCHSTAT) GO="$(GO)" BUILD="$(BUILD)" bench/compare.sh "$(BASE)"
 
 bench-cuda:
 	GO="$(GO)" BUILD="$(BUILD)" bench/cuda/run.sh

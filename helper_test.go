@@ -1,4 +1,4 @@
-// What the tests of several files need.
+// Helpers for the tests of several files.
 
 package judemap
 
@@ -25,7 +25,7 @@ import (
 	"unsafe"
 )
 
-// child runs a test of this binary again, in a process of its own, where it finds the variable JUDEMAP_CHILD set.
+// child runs a test of this binary again in a process of its own, in which the variable JUDEMAP_CHILD is set.
 func child(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
@@ -92,7 +92,7 @@ func see(t *Tensor) seen {
 	return seen{t.Shape(), t.DType(), append([]byte{}, t.Data()...), t.Version(), t.Valid()}
 }
 
-// reads are all the ways to read a tensor that is there.
+// reads are all calls that read a tensor without waiting for a new one.
 var reads = map[string]func(*Segment) (Tensor, error){
 	"Read":     (*Segment).Read,
 	"TryRead":  (*Segment).TryRead,
@@ -173,7 +173,7 @@ func stressTime(t *testing.T) time.Duration {
 	return testTime(t, "JUDEMAP_STRESS", 300*time.Millisecond)
 }
 
-// testTime is the time that an environment variable sets for tests that can run for as long as one likes.
+// testTime returns the duration that an environment variable sets for tests that can run for any time.
 func testTime(t *testing.T, variable string, otherwise time.Duration) time.Duration {
 	t.Helper()
 	text := os.Getenv(variable)
@@ -187,13 +187,13 @@ func testTime(t *testing.T, variable string, otherwise time.Duration) time.Durat
 	return d
 }
 
-// element is element i of the tensor of a version: all that a reader sees can be told from the version.
+// element returns element i of the tensor of a version. So a reader can tell from the version what it must see.
 func element(version uint64, i int) int64 {
 	return int64(version*0x9E3779B97F4A7C15 + uint64(i)*0xD1B54A32D192ED03)
 }
 
-// stressShape is the shape of the tensor of a version, of at most n elements: shapes differ from commit to commit, so
-// that a header put together from two commits shows.
+// stressShape returns the shape of the tensor of a version, with at most n elements. It differs from one commit to the
+// next, so that a header that mixes two commits is noticed.
 func stressShape(version uint64, n int) []int {
 	switch version / 2 % 3 {
 	case 0:
@@ -220,7 +220,7 @@ func checkStress(t *Tensor, n int) error {
 	for i, v := range values {
 		if v != element(version, i) {
 			if !t.Valid() {
-				return nil // overwritten while we looked, and it says so
+				return nil // it was overwritten meanwhile, and Valid says so
 			}
 			return fmt.Errorf("version %d is torn: element %d of %d is %#x, want %#x", version, i, len(values), v,
 				element(version, i))
@@ -239,7 +239,7 @@ func stressWriter(s *Segment, n int, stop <-chan struct{}) error {
 		default:
 		}
 		version := s.Version() + 2
-		if version%2 != 0 { // the writer before died in a commit: putting that right takes a version
+		if version%2 != 0 { // the previous writer died in a commit: the repair takes a version
 			version++
 		}
 		shape := stressShape(version, n)
@@ -297,7 +297,7 @@ func number(s string) int {
 	return n
 }
 
-// process is a child that is killed with the test, if it is still there.
+// process is a child that is killed at the end of the test, if it still runs.
 type process struct {
 	*exec.Cmd
 	output bytes.Buffer
@@ -381,7 +381,7 @@ func named(t testing.TB, capacity int, opts ...Option) *Segment {
 
 func uniqueName() string { return fmt.Sprintf("judemap-test-%d-%d", os.Getpid(), rand.Uint64()) }
 
-// reopen opens the segment once more, as another process would.
+// reopen opens the segment again, as another process would.
 func reopen(t testing.TB, s *Segment, opts ...Option) *Segment {
 	t.Helper()
 	other, err := Open(s.Name(), opts...)
@@ -415,7 +415,7 @@ func checkOption[S interface {
 	}
 }
 
-// eventually waits until something holds; a test that needs long for that has failed.
+// eventually waits until a condition is true. If that takes long the test fails.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
@@ -425,7 +425,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// within calls a function that must end soon. Soon is far longer than it takes, and far shorter than for ever.
+// within calls a function that must end soon. The limit is far longer than it should take.
 func within(t testing.TB, what string, call func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -524,7 +524,7 @@ var roles = map[string]func(s *Segment, args []string) error{
 					header[word] = rand.Uint32()
 				}
 			}
-			if rand.IntN(4) == 0 { // and now and then a header that can be true
+			if rand.IntN(4) == 0 { // and sometimes a header that is possible
 				header[0], header[16], header[17], header[18], header[19], header[34], header[35] = 2*rand.Uint32N(1000), 1, 4, 64, 0, 64, 0
 			}
 		}
@@ -543,7 +543,7 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(removeAfterwards)
 		os.Exit(code)
 	}
-	go func() { // the end of the process that started this one is the end of this one
+	go func() { // end this process when the process that started it ends
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
@@ -551,7 +551,7 @@ func TestMain(m *testing.M) {
 	var s *Segment
 	var err error
 	switch args := os.Args[1:]; {
-	case len(args) == 0 || args[0] == "--": // the role sees to it
+	case len(args) == 0 || args[0] == "--": // the role opens what it needs itself
 	case args[0] == "-":
 		s, err = OpenFile(passedFile())
 	default:

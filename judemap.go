@@ -76,7 +76,7 @@ var (
 	// which waits.
 	ErrBusy = errors.New("judemap: a commit is in progress")
 	// ErrClosed means that the Segment, Stream or Reader was closed by this program.
-	ErrClosed = errors.New("judemap: the segment is closed")
+	ErrClosed = errors.New("judemap: the segment or stream is closed")
 	// ErrCapacity means that a capacity is not possible, or that a tensor is larger than the capacity. The error has
 	// both numbers. It also means that a tensor is larger than [WithMaxBytes] lets a copy be, or that a stream has no
 	// place for one more reader.
@@ -89,9 +89,9 @@ var (
 	// ErrRange means that the element type can't hold the value. Only Fill returns it.
 	ErrRange = errors.New("judemap: value out of range")
 	// ErrCorrupt means that a header contradicts itself: a program that does not follow the layout wrote to the
-	// segment, or the file is no segment at all. The error names the field. Do not use what was read. The next commit
-	// of a correct writer puts a tensor's metadata right; a file that can't be opened has to be removed or overwritten
-	// by whoever made it.
+	// segment, or the file is no segment at all. The error says what is wrong. Do not use what was read. The next
+	// commit of a correct writer puts a tensor's metadata right; a file that can't be opened has to be removed or
+	// overwritten by whoever made it.
 	ErrCorrupt = errors.New("judemap: corrupt segment")
 	// ErrPinDenied means that the system refused to lock the segment's pages. The segment works without that. On Linux,
 	// raise the limit that `ulimit -l` shows.

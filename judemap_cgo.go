@@ -174,6 +174,17 @@ var _ = [...]int{
 	[1]int{}[unsafe.Offsetof(header{}.flags)-layout.Flags],
 	[1]int{}[unsafe.Offsetof(header{}.waiters)-layout.Waiters],
 	[1]int{}[unsafe.Offsetof(header{}.capacity)-layout.Capacity],
+	[1]int{}[C.JM_CREATOR_OFFSET-layout.Creator],
+	[1]int{}[C.JM_STREAM_CREATOR_OFFSET-layout.StreamCreator],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_creator{}.start)-layout.CreatorStart],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_creator{}.time)-layout.CreatorTime],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_creator{}.process)-layout.CreatorProcess],
+	[1]int{}[unsafe.Offsetof(C.struct_jm_creator{}.space)-layout.CreatorSpace],
+	[1]int{}[C.JM_PRESENCE_UNKNOWN-PresenceUnknown],
+	[1]int{}[C.JM_PRESENT-Present],
+	[1]int{}[C.JM_GONE-Gone],
+	[1]int{}[C.JM_KIND_SEGMENT-KindSegment],
+	[1]int{}[C.JM_KIND_STREAM-KindStream],
 	[1]int{}[C.JM_MAGIC-layout.MagicValue],
 	[1]int{}[C.JM_FLAG_WRITERS_WAKE-layout.FlagWritersWake],
 	[1]int{}[C.JM_FLAG_WRITER_ATTACHED-layout.FlagWriterAttached],
@@ -311,6 +322,10 @@ func statSegment(name string) (i Info, why string, err error) {
 	i.EveryFrame = info.flags&C.JM_FLAG_EVERY_FRAME != 0
 	i.Waiters, i.Writer = int(info.waiters), WriterState(info.writer)
 	i.Capacity, i.Version, i.Slots = int64(info.capacity), uint64(info.sequence), int(info.slots)
+	i.Holders, i.CreatorPresence = Presence(info.holders), Presence(info.creator_presence)
+	if i.Creator = int(info.creator.process); i.Creator != 0 {
+		i.Created = time.Unix(0, int64(info.creator.time))
+	}
 	if i.Kind == KindStream {
 		i.Readers = make([]ReaderInfo, info.readers)
 		for r := range i.Readers {

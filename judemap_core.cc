@@ -8,6 +8,7 @@
 #include "csrc/memory_windows.cc"
 #include "csrc/parker.cc"
 #include "csrc/payload.cc"
+#include "csrc/process.cc"
 #include "csrc/protocol.cc"
 #include "csrc/segment.cc"
 #include "csrc/share_linux.cc"

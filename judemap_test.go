@@ -22,8 +22,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestCloseUnderLoad closes segments while goroutines read, wait, write, pin and hold views, in a child process: a
-// fault there would be the death of it.
+// TestCloseUnderLoad closes segments while goroutines read, wait, write, pin and hold views. It does so in a child
+// process, which a fault would kill.
 func TestCloseUnderLoad(t *testing.T) {
 	if !isChild(t) {
 		out, err := child(t, t.Name()).CombinedOutput()
@@ -123,13 +123,13 @@ func TestCloseUnderLoad(t *testing.T) {
 		}
 		wg.Wait()
 		if segments%16 == 0 {
-			runtime.GC() // views of earlier segments go
+			runtime.GC() // frees views of earlier segments
 		}
 	}
 	t.Logf("%d segments closed under load, %d views checked", segments, views.Load())
 }
 
-// CloseWait gives the memory back while a view keeps the addresses.
+// CloseWait gives the memory back, while a view keeps the addresses reserved.
 func TestCloseGivesMemoryBack(t *testing.T) {
 	const size = 256 << 20
 	s, err := New(size)
@@ -227,8 +227,8 @@ func TestPast4GiB(t *testing.T) {
 	far(view, err, size-1, 9)
 }
 
-// TestBadInput is the table of the API: every bad input gets its error, with the numbers, and what was committed before
-// is still there.
+// TestBadInput gives every call bad input. Each returns its error, with the numbers, and the tensor that was committed
+// before is still there.
 func TestBadInput(t *testing.T) {
 	s := newSegment(t, 64)
 	noop := func([]byte) error { return nil }
@@ -337,7 +337,7 @@ func TestUpdateGivesUp(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			go func() { // the parked reader below sees the next commit, not the one that was given up
+			go func() { // the parked reader below sees the next commit, not the failed one
 				time.Sleep(20 * time.Millisecond)
 				_ = s.Fill([]int{1}, Uint8, 5)
 			}()
@@ -538,7 +538,7 @@ func TestSlicesBesidePointers(t *testing.T) {
 	within(t, "CloseWait", func() { _ = s.CloseWait() })
 }
 
-// Whatever a function that is called back does, no lock stays held.
+// Whatever a callback does, no lock stays held.
 func TestNoLockStaysHeld(t *testing.T) {
 	leave := map[string]func(){
 		"panics":             func() { panic("a panic") },
@@ -587,7 +587,7 @@ func TestNoLockStaysHeld(t *testing.T) {
 	}
 }
 
-// The zero Segment, one that is closed, and every method that there is: none panics, and those that can fail say why.
+// The zero Segment and a closed one. No method of them panics, and those that can fail return ErrClosed.
 func TestClosedMethods(t *testing.T) {
 	closed, err := New(64)
 	if err != nil {
@@ -729,7 +729,7 @@ func TestString(t *testing.T) {
 			t.Errorf("%s: %q has an address", test.name, test.got)
 		}
 	}
-	// During a commit there is no tensor to describe, and the description does not wait for one.
+	// During a commit no tensor can be described, and the description does not wait for one.
 	err = s.Update(nil, Uint8, func([]byte) error {
 		within(t, "String", func() {
 			if got := s.String(); got != "segment: no tensor, version 3" {

@@ -88,7 +88,7 @@ func TestBusy(t *testing.T) {
 	if v := s.Version(); v != 1 {
 		t.Errorf("Version during the first Update: %d, want 1", v)
 	}
-	// All other reads wait it out.
+	// All other reads wait until the commit has ended.
 	for name, read := range reads {
 		if name == "TryRead" {
 			continue
@@ -106,7 +106,7 @@ func TestBusy(t *testing.T) {
 	wg.Wait()
 }
 
-// Readers finish, many times over, under writers that never pause: they have to give them a turn.
+// Readers finish many times while writers never pause, because the writers must give them a turn.
 func TestReadersFinish(t *testing.T) {
 	const size = 4 << 20
 	s := newSegment(t, size)
@@ -256,7 +256,7 @@ func TestView(t *testing.T) {
 	if err := View(ctx, s, func([]int, []int16) error { calls++; return broken }); err != broken || calls != 1 {
 		t.Errorf("the error of use: %v after %d calls", err, calls)
 	}
-	// The error of a call that was too late does not count.
+	// The error of a call that was too late is ignored.
 	calls = 0
 	err := View(ctx, s, func(_ []int, data []int16) error {
 		if calls++; calls == 1 {
@@ -270,7 +270,7 @@ func TestView(t *testing.T) {
 	if err != nil || calls != 2 || fmt.Sprint(got) != "[4 5]" {
 		t.Errorf("one call that is too late: %v, %v, %d calls", got, err, calls)
 	}
-	// Where every call is too late, the last has a copy.
+	// If every call is too late, the last one gets a copy.
 	calls = 0
 	err = View(ctx, s, func(_ []int, data []int16) error {
 		calls++
@@ -291,7 +291,7 @@ func TestView(t *testing.T) {
 	if err != nil || calls != viewsInPlace+1 || fmt.Sprint(got) != fmt.Sprint([]int16{int16(100 + viewsInPlace)}) {
 		t.Errorf("all calls too late: %v, %v, %d calls", got, err, calls)
 	}
-	// The context ends it between two calls; and before the first where a commit is in progress.
+	// The end of the context ends View between two calls, or before the first call while a commit is in progress.
 	short, cancel := context.WithCancel(ctx)
 	err = View(short, s, func([]int, []int16) error {
 		cancel()
@@ -381,7 +381,7 @@ func TestNextInto(t *testing.T) {
 	if _, err := s.NextInto(short, 0, buf); err != context.DeadlineExceeded {
 		t.Errorf("an ended context, with a tensor there: %v", err)
 	}
-	// A newer one than asked for is taken, an older one is not.
+	// A tensor newer than the one asked for is returned; an older one is not.
 	for after, want := range map[uint64]error{0: nil, 1: nil, 2: context.DeadlineExceeded, 3: context.DeadlineExceeded} {
 		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		if _, err := s.NextInto(short, after, buf); err != want {
@@ -389,7 +389,7 @@ func TestNextInto(t *testing.T) {
 		}
 		cancel()
 	}
-	// An Update that gives up is no tensor: the wait goes on.
+	// An Update that fails leaves no tensor, so the wait goes on.
 	go func() {
 		time.Sleep(5 * time.Millisecond)
 		_ = s.Update(nil, Uint8, func([]byte) error { return errors.New("no") })

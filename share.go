@@ -155,7 +155,7 @@ func Remove(name string) error {
 		return err
 	}
 	if err := removeSegment(name); err != nil {
-		return fmt.Errorf("judemap: removing segment %q: %w", name, nameError(err, name))
+		return fmt.Errorf("judemap: removing %q: %w", name, nameError(err, name))
 	}
 	return nil
 }
@@ -197,12 +197,12 @@ func (s *handle) file(writable bool) (*os.File, error) {
 		return nil, ErrClosed
 	}
 	if !s.shared {
-		return nil, fmt.Errorf("%w: a segment of New is this process's alone; make it WithSealed to share it", ErrUnsupported)
+		return nil, fmt.Errorf("%w: the memory is this process's alone; use WithSealed to share it", ErrUnsupported)
 	}
 	fd, err := s.mapping.core.descriptor(writable)
 	runtime.KeepAlive(s.mapping)
 	if err != nil {
-		return nil, fmt.Errorf("judemap: opening the segment's file again: %w", err)
+		return nil, fmt.Errorf("judemap: opening the file again: %w", err)
 	}
 	name := s.name
 	if name == "" {
@@ -243,7 +243,7 @@ func (s *handle) Writer() WriterState {
 }
 
 // errReadOnly is the error of a write to what was opened WithReadOnly.
-var errReadOnly = fmt.Errorf("judemap: the segment was opened read-only: %w", fs.ErrPermission)
+var errReadOnly = fmt.Errorf("judemap: the segment or stream was opened read-only: %w", fs.ErrPermission)
 
 // errName is the core's error for a name that it can't use; nameError replaces it by one that says why.
 var errName = fmt.Errorf("judemap: name: %w", fs.ErrInvalid)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"syscall"
+	"time"
 )
 
 // Kind is what an [Info] is about.
@@ -26,6 +27,33 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
+// Presence says whether somebody is there.
+//
+// Of the creator of a segment or stream it is unknown where that is a process of another PID namespace (a container's), or
+// one that the system hides. Of those who have it open it is exact, of all users and PID namespaces, for those who opened it
+// by this package or the core. Whoever maps the file without them leaves no trace; where that is to be expected, because the
+// segment is the Node addon's or was made [WithForeignWriters], it is unknown whether nobody has it.
+type Presence int
+
+const (
+	PresenceUnknown Presence = iota
+	Present
+	Gone // nobody is there, for certain
+)
+
+// String returns "unknown", "present" or "gone".
+func (p Presence) String() string {
+	switch p {
+	case PresenceUnknown:
+		return "unknown"
+	case Present:
+		return "present"
+	case Gone:
+		return "gone"
+	}
+	return fmt.Sprintf("Presence(%d)", int(p))
+}
+
 // Info is what [Stat] finds in a header.
 type Info struct {
 	Name   string
@@ -37,6 +65,12 @@ type Info struct {
 	Writer         WriterState
 	ForeignWriters bool // programs may write to it that wake nobody and take no lock; see WithForeignWriters
 	Waiters        int  // parked readers, of all processes
+
+	// Who made it, and who has it. Without the mark nothing is known of that.
+	Creator         int       // the process id, as that process sees it; 0: it does not say
+	Created         time.Time // when
+	CreatorPresence Presence
+	Holders         Presence // processes that have it open, by this package or the core: see Presence
 
 	// The tensor, or a stream's newest frame.
 	Version uint64 // odd while a commit is in progress; 0 before the first
@@ -85,6 +119,10 @@ func Stat(name string) (Info, error) {
 	}
 	return info, fmt.Errorf("judemap: looking at %q: %w", name, nameError(err, name))
 }
+
+// LeftBehind says whether nobody seems to need it any more: the process that made it is gone, and no other has it open. A
+// segment may be meant to outlive its creator, as that of a producer which is started again: see [OpenOrCreate].
+func (i Info) LeftBehind() bool { return i.CreatorPresence == Gone && i.Holders == Gone }
 
 // String describes it in a few words: kind and name, of a stream the slots, and the tensor or why there is none.
 func (i Info) String() string {

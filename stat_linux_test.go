@@ -243,3 +243,101 @@ func FuzzStat(f *testing.F) {
 		}
 	})
 }
+
+// Who made a segment and is gone, and who has one open, is told of processes that were killed too.
+func TestStatOfWhatIsLeftBehind(t *testing.T) {
+	for kind, name := range map[string]string{"segment": uniqueName(), "stream": uniqueName()} {
+		t.Run(kind, func(t *testing.T) {
+			defer os.Remove("/dev/shm/" + name)
+			creator := start(t, roleCommand("make", "--", kind, name))
+			stat := func(what string, creatorThere, holders Presence) {
+				t.Helper()
+				info, err := Stat(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				left := creatorThere == Gone && holders == Gone
+				if info.Creator != creator.Process.Pid || info.CreatorPresence != creatorThere || info.Holders != holders ||
+					info.LeftBehind() != left {
+					t.Errorf("%s: made by %d (%d), %v, want %v; holders %v, want %v; left behind %v, want %v", what, info.Creator,
+						creator.Process.Pid, info.CreatorPresence, creatorThere, info.Holders, holders, info.LeftBehind(), left)
+				}
+			}
+			eventually(t, "the name", func() bool { _, err := Stat(name); return err == nil })
+			stat("it lives", Present, Present)
+			holder := start(t, roleCommand("hold", "--", kind, name))
+			creator.kill(t)
+			eventually(t, "a holder", func() bool { info, err := Stat(name); return err == nil && info.Holders == Present })
+			stat("the creator was killed", Gone, Present)
+			holder.kill(t)
+			stat("the holder was killed", Gone, Gone)
+		})
+	}
+}
+
+// A number that another process has by now is not the creator.
+func TestStatOfAnotherProcessOfThatNumber(t *testing.T) {
+	s := named(t, 8)
+	change := func(at int, value byte) {
+		t.Helper()
+		file, err := os.OpenFile("/dev/shm/"+s.Name(), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.WriteAt([]byte{value}, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := func() Info {
+		t.Helper()
+		info, err := Stat(s.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	if got := first(); got.CreatorPresence != Present {
+		t.Fatalf("%+v", got)
+	}
+	change(layout.Creator+layout.CreatorStart+7, 1)
+	if got := first(); got.CreatorPresence != Gone {
+		t.Errorf("it began at another time: %v", got.CreatorPresence)
+	}
+	change(layout.Creator+layout.CreatorSpace+3, 1)
+	if got := first(); got.CreatorPresence != PresenceUnknown {
+		t.Errorf("in another PID namespace: %v", got.CreatorPresence)
+	}
+	for i := range 24 {
+		change(layout.Creator+i, 0)
+	}
+	if got := first(); got.CreatorPresence != PresenceUnknown || got.Creator != 0 || !got.Created.IsZero() {
+		t.Errorf("it does not say: %+v", got)
+	}
+}
+
+func init() {
+	// make KIND NAME makes a segment or stream; hold KIND NAME opens it. Both then wait to be killed.
+	roles["make"] = func(_ *Segment, args []string) (err error) {
+		if args[0] == "stream" {
+			_, err = CreateStream(args[1], 2, 8)
+		} else {
+			_, err = Create(args[1], 8)
+		}
+		if err == nil {
+			select {}
+		}
+		return err
+	}
+	roles["hold"] = func(_ *Segment, args []string) (err error) {
+		if args[0] == "stream" {
+			_, err = OpenStream(args[1], WithReadOnly())
+		} else {
+			_, err = Open(args[1])
+		}
+		if err == nil {
+			select {}
+		}
+		return err
+	}
+}

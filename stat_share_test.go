@@ -18,17 +18,30 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
+// checkMade checks what a header says of who has just made it, and takes it out.
+func checkMade(t *testing.T, what string, info *Info) {
+	t.Helper()
+	if age := time.Since(info.Created); age < 0 || age > time.Minute {
+		t.Errorf("%s: made %v ago, at %v", what, age, info.Created)
+	}
+	if info.Creator != os.Getpid() || info.CreatorPresence != Present || info.LeftBehind() {
+		t.Errorf("%s: made by %d, %v; left behind: %v", what, info.Creator, info.CreatorPresence, info.LeftBehind())
+	}
+	info.Creator, info.Created, info.CreatorPresence = 0, time.Time{}, PresenceUnknown
+}
+
 // Stat finds what the handles of a segment know of it.
 func TestStat(t *testing.T) {
 	s := named(t, 1000)
 	page := int64(os.Getpagesize())
-	want := Info{Name: s.Name(), Kind: KindSegment, Marked: true, Size: page, Capacity: 1000, Err: ErrEmpty}
+	want := Info{Name: s.Name(), Kind: KindSegment, Marked: true, Size: page, Capacity: 1000, Holders: Present, Err: ErrEmpty}
 	check := func(what string) {
 		t.Helper()
 		got, err := Stat(s.Name())
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
+		checkMade(t, what, &got)
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" {
 			t.Errorf("%s: %s", what, diff)
 		}
@@ -58,14 +71,43 @@ func TestStat(t *testing.T) {
 	want.Version, want.DType, want.Shape, want.Bytes, want.Err = 6, Bool, []int{}, 1, nil
 	check("of no dimensions")
 
-	_ = s.Close()
+	reader := reopen(t, s, WithReadOnly())
+	if err := s.CloseWait(); err != nil {
+		t.Fatal(err)
+	}
 	want.Writer = WriterNone
+	check("closed, but for a reader")
+	if err := reader.CloseWait(); err != nil {
+		t.Fatal(err)
+	}
+	want.Holders = Gone
 	check("closed")
+
+	// A file that is handed over, and may be mapped without this package.
+	reader = reopen(t, s)
+	file, err := reader.ReadOnlyFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.CloseWait(); err != nil {
+		t.Fatal(err)
+	}
+	want.Holders = Present
+	check("with a descriptor")
+	_ = file.Close()
+	want.Holders = Gone
+	check("without it")
 
 	foreign := named(t, 64, WithForeignWriters())
 	got, err := Stat(foreign.Name())
-	if err != nil || !got.ForeignWriters || !got.Marked || got.Writer != WriterNone {
+	if err != nil || !got.ForeignWriters || !got.Marked || got.Writer != WriterNone || got.Holders != Present {
 		t.Errorf("with foreign writers: %+v, %v", got, err)
+	}
+	if err := foreign.CloseWait(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Stat(foreign.Name()); err != nil || got.Holders != PresenceUnknown || got.LeftBehind() {
+		t.Errorf("with foreign writers, closed: %+v, %v", got, err)
 	}
 }
 
@@ -83,7 +125,7 @@ func TestStatStream(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	want := Info{Name: name, Kind: KindStream, Marked: true, Capacity: 100, Err: ErrEmpty, Slots: 3, EveryFrame: true,
+	want := Info{Name: name, Kind: KindStream, Marked: true, Capacity: 100, Holders: Present, Err: ErrEmpty, Slots: 3, EveryFrame: true,
 		Readers: []ReaderInfo{}}
 	check := func(what string) {
 		t.Helper()
@@ -91,6 +133,7 @@ func TestStatStream(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
+		checkMade(t, what, &got)
 		if got.Size < 3*(DataOffset+100) {
 			t.Errorf("%s: its file has %d bytes", what, got.Size)
 		}
@@ -213,7 +256,8 @@ func TestStatLogs(t *testing.T) {
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
-	if got := Kind(7).String(); got != "Kind(7)" {
-		t.Error(got)
+	if diff := cmp.Diff("Kind(7) unknown present gone Presence(3)", fmt.Sprint(Kind(7), PresenceUnknown, Present, Gone,
+		Presence(3))); diff != "" {
+		t.Error(diff)
 	}
 }

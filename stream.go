@@ -493,7 +493,7 @@ func (r *Reader) Close() error {
 		r.stream.leave(r.place)
 	}
 	r.alarms.end()
-	for r.stream.waiters.wake(); r.parks.Load(); { // wake a goroutine in Next, repeatedly, because it may be only about to park
+	for r.stream.waiters.wake(); r.parks.Load(); { // wake a goroutine in Next; repeatedly, as it may be only about to park
 		r.stream.mapping.core.wake()
 		r.stream.waiters.wake()
 		time.Sleep(50 * time.Microsecond)

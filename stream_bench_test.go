@@ -138,7 +138,7 @@ func BenchmarkHeldFrames(b *testing.B) {
 // BenchmarkCommitBesideReaders: the cost of a commit of 64 bytes where the newest wins, with so many readers in another
 // process, each of which takes a frame every 100 µs; none is parked.
 func BenchmarkCommitBesideReaders(b *testing.B) {
-	for _, readers := range []int{0, 1, 2, 4, 8, 16, 32, 62} {
+	for _, readers := range []int{0, 1, 2, 4, 8, 16, 32, 64} {
 		b.Run(fmt.Sprintf("readers=%d/by=judemap", readers), func(b *testing.B) {
 			s := namedStream(b, readers+2, 64)
 			var others []*process

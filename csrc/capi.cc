@@ -1,8 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// The C interface: a thin skin over judemap::Segment. The core is noexcept throughout, so nothing can be thrown
-// across.
+// The C interface. It only calls the classes behind it. All of the core is noexcept, so no exception can reach C.
 
 #include <cerrno>
 #include <new>
@@ -25,12 +24,12 @@ struct jm_list final : judemap::share::Names {};
 
 namespace {
 
-// A jm_mapping is a judemap::Mapping under the name that it has in C.
+// jm_mapping is the name of judemap::Mapping in C.
 jm_mapping* handle_of(judemap::Mapping& mapping) { return reinterpret_cast<jm_mapping*>(&mapping); }
 judemap::Mapping& of(jm_mapping* handle) { return *reinterpret_cast<judemap::Mapping*>(handle); }
 const judemap::Mapping& of(const jm_mapping* handle) { return *reinterpret_cast<const judemap::Mapping*>(handle); }
 
-// Makes an object for a handle, and gives it to the caller if `make` succeeds with it.
+// Makes an object for a handle. If `make` succeeds with it, the caller gets the handle.
 template <class Handle, class Make>
 jm_status make_handle(Handle** out, Make&& make) noexcept {
   if (out == nullptr) return JM_ERR_ARGUMENT;
@@ -44,7 +43,7 @@ jm_status make_handle(Handle** out, Make&& make) noexcept {
   if (status == JM_OK) {
     *out = handle;
   } else {
-    const int error = errno;  // the destructor's calls may change it
+    const int error = errno;  // calls in the destructor may change errno
     delete handle;
     errno = error;
   }
@@ -64,7 +63,7 @@ const char* jm_strerror(int status) {
     case JM_ERR_BUSY:
       return "a commit is in progress";
     case JM_ERR_CLOSED:
-      return "the segment is closed";
+      return "the segment or stream is closed";
     case JM_ERR_CAPACITY:
       return "the size is zero, too large, or more than the segment's capacity";
     case JM_ERR_SHAPE:
@@ -86,7 +85,7 @@ const char* jm_strerror(int status) {
     case JM_ERR_NAME:
       return "a name has 1 to 255 bytes and no slash, and is not \".\" or \"..\"";
     case JM_ERR_READ_ONLY:
-      return "the segment was opened read-only";
+      return "the segment or stream was opened read-only";
     case JM_ERR_WRITER_ACTIVE:
       return "another process, or another handle, is the segment's writer";
     case JM_ERR_WRITER_DIED:

@@ -13,7 +13,9 @@
 #ifndef _WIN32_WINNT
 #define _WIN32_WINNT 0x0A00  // Windows 10
 #endif
+#ifndef WIN32_LEAN_AND_MEAN
 #define WIN32_LEAN_AND_MEAN
+#endif
 #ifndef NOMINMAX
 #define NOMINMAX
 #endif
@@ -49,8 +51,8 @@ void say(Why why, const char* format, ...) noexcept {
   va_end(arguments);
 }
 
-// The driver's functions that are called here. The names are those of its library: versions of a function other than
-// the first have theirs in the name.
+// The driver's functions that are called here. The names in its library have a suffix where this is not the first
+// version of a function.
 struct Driver {
   int(JM_CUDA_CALL* init)(unsigned flags);
   int(JM_CUDA_CALL* get_device)(int* device, int number);
@@ -65,8 +67,8 @@ struct Driver {
   int(JM_CUDA_CALL* get_error_name)(int error, const char** name);  // nullptr in old ones
 };
 
-// The loaded driver. It stays loaded, as its threads do. An atomic pointer, not a lock: a forked child would have a
-// copy of one that nobody gives back.
+// The loaded driver. It stays loaded, because its threads go on. It is an atomic pointer and not guarded by a lock,
+// because a forked child could have a copy of the lock that nobody unlocks.
 std::atomic<const Driver*> loaded{nullptr};
 
 #ifdef _WIN32
@@ -121,7 +123,7 @@ bool find(void* library, const char* name, Function* function) noexcept {
   return found != nullptr;
 }
 
-// The driver; nullptr, and why, if there is none.
+// Returns the driver; or nullptr, and why, if there is none.
 const Driver* load(Why why) noexcept {
   if (const Driver* driver = loaded.load(std::memory_order_acquire)) return driver;
   void* const library = open_library(why);
@@ -153,13 +155,13 @@ const Driver* load(Why why) noexcept {
   }
   const Driver* other = nullptr;
   if (!loaded.compare_exchange_strong(other, driver, std::memory_order_acq_rel)) {
-    delete driver;  // another thread was quicker
+    delete driver;  // another thread has loaded it meanwhile
     return other;
   }
   return driver;
 }
 
-// For drivers that can't tell.
+// The names of errors, for drivers without a function for that.
 const char* name_of(int error) noexcept {
   static constexpr struct {
     int error;
@@ -195,7 +197,8 @@ const char* name_of(const Driver& driver, int error) noexcept {
   return name_of(error);
 }
 
-// Whether an error of the driver says that it has the range no more: its context was reset, or the process is ending.
+// Whether an error says that the driver no longer has the range registered, because its context was reset or the
+// process is ending.
 bool gone(int error) noexcept {
   return error == kNotRegistered || error == kContextIsDestroyed || error == kDeinitialized;
 }
@@ -220,7 +223,7 @@ jm_status Registration::begin(int device, void* base, std::size_t size, bool rea
     int supported = 0;
     const int error = driver->get_attribute(&supported, kReadOnlySupported, handle);
     if (error != 0 && error != kInvalidValue) return failed("cuDeviceGetAttribute", error);
-    if (error != 0 || supported == 0) {  // an older driver does not know the attribute
+    if (error != 0 || supported == 0) {  // the error of an older driver, which does not know the attribute
       say(why,
           "device %d, or its driver, can't register memory that is mapped read-only "
           "(CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED is 0)",
@@ -243,14 +246,14 @@ jm_status Registration::begin(int device, void* base, std::size_t size, bool rea
       call = "cuMemHostGetDevicePointer_v2";
       error = driver->get_pointer(&pointer, base, 0);
     }
-    // Unregistering takes a current context.
+    // The context must be current for unregistering.
     if (error != 0 && registered) driver->unregister_memory(base);
     void* popped = nullptr;
     const int pop_error = driver->pop(&popped);
     if (error == 0 && pop_error != 0) {
       call = "cuCtxPopCurrent_v2";
       error = pop_error;
-      driver->unregister_memory(base);  // the context that was not popped is current
+      driver->unregister_memory(base);  // the context was not popped, so it is still current
     }
     address_ = pointer;
   }
@@ -279,7 +282,7 @@ jm_status Registration::end(Why why) noexcept {
   if (error == 0 || gone(error)) {
     base_ = nullptr;
     const int release_error = driver->release(handle_);
-    if (error != 0) return JM_OK;  // nor is the context any more what it was
+    if (error != 0) return JM_OK;  // the context is gone too
     call = later != 0 ? "cuCtxPopCurrent_v2" : "cuDevicePrimaryCtxRelease_v2";
     error = later != 0 ? later : release_error;
     if (error == 0) return JM_OK;

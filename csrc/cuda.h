@@ -1,5 +1,5 @@
-// Memory that the CUDA driver knows, so that it copies from it without a staging copy of its own. The driver is loaded
-// when it is first asked for: nothing of CUDA is needed to build this.
+// Registers memory with the CUDA driver, which then copies from it without a staging copy of its own. The driver is
+// loaded at the first registration, so building this needs nothing of CUDA.
 #ifndef JUDEMAP_CUDA_H
 #define JUDEMAP_CUDA_H
 
@@ -11,34 +11,36 @@
 namespace judemap {
 namespace cuda {
 
-// Where a call says what went wrong, in words: `size` bytes that end with a zero byte. None if `text` is nullptr.
+// Where a call puts a text that says what went wrong: `size` bytes, with a zero byte at the end. If `text` is nullptr
+// there is no text.
 struct Why {
   char* text;
   std::size_t size;
 };
 
-// One range of memory, registered with the driver or not. One call at a time. Each makes the device's primary context,
-// the one of the CUDA runtime, current for as long as it takes, and leaves the thread with the one that it had.
+// One range of memory, which is registered with the driver or not. Only one call at a time is allowed. Each call makes
+// the device's primary context, which is the one of the CUDA runtime, current while it runs. After that the thread's
+// own context is current again.
 class Registration {
  public:
-  // Registers `size` bytes at `base`, whole pages, with the device of this number: for all contexts of the process
-  // (portable), and with an address on the device (mapped). `read_only`: the process can't write there. Undoes all that
-  // it did where a step fails. JM_ERR_UNSUPPORTED; JM_ERR_CUDA.
+  // Registers `size` bytes at `base`, which are whole pages, with the device of this number: for all contexts of the
+  // process (portable), and with an address on the device (mapped). `read_only` says that the process can't write
+  // there. If a step fails, it undoes the steps before. JM_ERR_UNSUPPORTED; JM_ERR_CUDA.
   jm_status begin(int device, void* base, std::size_t size, bool read_only, Why why) noexcept;
 
-  // Undoes begin. JM_ERR_CUDA: there() says whether the driver still has the range.
+  // Undoes begin. After JM_ERR_CUDA, there() says whether the driver still has the range registered.
   jm_status end(Why why) noexcept;
 
   bool there() const noexcept { return base_ != nullptr; }
   int device() const noexcept { return device_; }
-  // Where the device sees base.
+  // The device's address for base.
   std::uint64_t address() const noexcept { return address_; }
 
  private:
   void* base_ = nullptr;
   void* context_ = nullptr;  // retained for as long as the range is registered
-  int device_ = 0;           // its number
-  int handle_ = 0;           // and what the driver calls it
+  int device_ = 0;           // the device's number
+  int handle_ = 0;           // the driver's handle for the device
   std::uint64_t address_ = 0;
 };
 

@@ -21,8 +21,8 @@ namespace {
 JM_DTYPES(JM_DTYPE_CHECK)
 #undef JM_DTYPE_CHECK
 
-// Each converts a number to an element, or returns false if the type can't hold it. There is one for each kind of
-// type, and a type of JM_DTYPES that none takes does not compile.
+// Each of these converts a number to an element, or returns false if the type can't hold it. There is one for each kind
+// of type. A type in JM_DTYPES that has none does not compile.
 
 bool convert(double value, bool* element) noexcept {
   *element = value != 0;  // NaN is not 0
@@ -32,7 +32,7 @@ bool convert(double value, bool* element) noexcept {
 template <class T>
 std::enable_if_t<std::is_integral_v<T>, bool> convert(double value, T* element) noexcept {
   const double whole = std::trunc(value);
-  const double above = std::ldexp(1.0, std::numeric_limits<T>::digits);  // max + 1; a power of two, so exact
+  const double above = std::ldexp(1.0, std::numeric_limits<T>::digits);  // max + 1: a power of two, so exact
   if (!(whole < above && whole >= (std::numeric_limits<T>::is_signed ? -above : 0.0))) return false;
   *element = static_cast<T>(whole);
   return true;

@@ -16,8 +16,8 @@ namespace fork {
 
 std::atomic<std::uint32_t> generation{0};
 
-// The list of open descriptors. Its mutex is held across a fork, so that the child finds the list whole, and no
-// descriptor open that is not in it.
+// The list of open descriptors. Its mutex is held during a fork, so that the child finds the list complete: every open
+// descriptor is in it.
 struct Registry {
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
   Descriptor* first = nullptr;

@@ -1,5 +1,5 @@
-// What a forked child must not share with its parent. The child has a copy of every handle and of every descriptor: it
-// would keep the lock of a writer that died, and speak in the header for its parent.
+// What a forked child must not share with its parent. The child has copies of all handles and descriptors. With these
+// it would keep the lock of a writer that died, and change the header in the name of its parent.
 #ifndef JUDEMAP_FORK_H
 #define JUDEMAP_FORK_H
 
@@ -9,18 +9,18 @@
 namespace judemap {
 namespace fork {
 
-// Another number in a forked child than in its parent, from the first watch() in the parent on. A process that is
-// started by exec begins anew.
+// From the first call of watch() in a process on, its forked children have another number here than it has. A process
+// that is started by exec begins anew.
 extern std::atomic<std::uint32_t> generation;
 
-// Has fork() do what is said here. Called before the first handle is made; any number of times. Always succeeds but for
-// want of memory, which gives ENOMEM.
+// Makes fork() do what is said here. It is called before the first handle is made, and may be called again. It returns
+// 0, or ENOMEM if there is no memory.
 int watch() noexcept;
 
 // This process's number.
 std::uint32_t process() noexcept;
 
-// A descriptor that a forked child closes at once. Made by open_descriptor, so that no fork comes in between.
+// A descriptor that a forked child closes at once.
 class Descriptor {
  public:
   Descriptor() = default;
@@ -28,7 +28,7 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  // Opens a path. 0, or an errno value.
+  // Opens a path, so that no fork comes between that and its entry in the list. Returns 0 or an errno value.
   int open(const char* path, int flags) noexcept;
 #ifdef _WIN32
   // Takes one over: there is no fork, and a path does not tell all about how to open it.
@@ -40,7 +40,7 @@ class Descriptor {
  private:
   friend struct Registry;
   int descriptor_ = -1;
-  Descriptor* next_ = nullptr;  // all open ones of this process are in one list
+  Descriptor* next_ = nullptr;  // in the list of all open ones of this process
   Descriptor* previous_ = nullptr;
 };
 

@@ -14,32 +14,34 @@
 #include "fork.h"
 #include "memory.h"
 #include "payload.h"
+#include "process.h"
 #include "share.h"
 #include "wait.h"
 
 namespace judemap {
 namespace {
 
-// How often a parked thread looks whether the writer died: a dead one cannot wake anybody. Also while no writer is
-// there: one may come, and die, between the look and the sleep (model/, FOREVER_IF_NONE).
+// How often a parked thread checks that the writer is alive, because a dead one can't wake anybody. It checks also
+// while there is no writer: one may come and die between the check and the sleep (model/, FOREVER_IF_NONE).
 constexpr std::int64_t kLookForDeath = 40'000'000;  // ns
 
-// How often a thread parked on private memory looks whether its own handle was closed.
+// How often a thread that is parked on private memory checks that its own handle is not closed.
 constexpr std::int64_t kLookForClose = 1'000'000'000;  // ns
 
-// How long a commit may seem stuck, by a writer that takes no lock, before that writer counts as dead: this, and a
-// nanosecond for each byte of capacity, since no machine that runs this writes slower.
+// A writer that takes no lock counts as dead if its commit takes longer than this plus a nanosecond for each byte of
+// capacity. No machine that runs this writes slower than that.
 constexpr std::int64_t kStuck = 50'000'000;  // ns
 
-// For how long, and how many commits, waiters must have been absent to be taken for dead.
+// For how long, and for how many commits, no counted waiter may be parked before the waiters are taken for dead.
 constexpr std::int64_t kAbsent = 1'000'000'000;  // ns
 constexpr std::uint32_t kAbsentCommits = 100;
 
-// The shortest poll is what a Linux timer is late by anyway; with less, polling is spinning. The longest is a day.
+// The shortest poll interval. A Linux timer is late by that much anyway, so shorter polls would be spinning. The
+// longest is a day.
 constexpr std::int64_t kShortestPoll = 50'000;  // ns
 constexpr std::int64_t kLongestPoll = std::int64_t{24} * 3600 * 1'000'000'000;
 
-// The status for an error of the functions of share.h and memory.h. errno has it too where it is the system's.
+// The status for an error of the functions in share.h and memory.h. It also sets errno, if the error is the system's.
 jm_status status_of(int error) noexcept {
   if (error == 0) return JM_OK;
   if (error == share::kNoProc) return JM_ERR_NO_PROC;
@@ -47,7 +49,7 @@ jm_status status_of(int error) noexcept {
   return JM_ERR_SYSTEM;
 }
 
-// Makes all pages of a new file's mapping, which reserves memory for them, by several threads.
+// Allocates all pages of a new file's mapping, with several threads, and so reserves memory for them.
 int populate_all(int descriptor, void* base, std::size_t size) noexcept {
   const int error = payload::populate(base, size, true, 0);
   if (error == ENOTSUP) return share::reserve(descriptor, size);
@@ -64,8 +66,8 @@ Mapping::~Mapping() {
   if (header_ == nullptr) return;
   close();
   if (unregister_cuda(nullptr, 0) == JM_ERR_CUDA && cuda_ != nullptr) {
-    // The driver would take what comes to these addresses next for what it has registered, and copy from pages that are
-    // somewhere else: they stay taken, without memory.
+    // Keep the addresses reserved, without memory. The driver would take anything that is mapped there later for the
+    // registered memory, and would copy from other pages.
     memory::retire(header_, mapped_, memory::page_size());
     return;
   }
@@ -85,14 +87,14 @@ jm_status Mapping::make(std::size_t size, std::uint64_t capacity, std::uint32_t 
   void* base;
   if (const int error = memory::map_private(size, (flags & JM_NO_HUGE_PAGES) == 0, &base)) return status_of(error);
   if ((flags & JM_POPULATE) != 0) {
-    // Where the system can't, the first access makes the pages, as without the flag.
+    // Where the system can't do it, the first access allocates each page, as without the flag.
     const int error = payload::populate(base, size, true, 0);
     if (error != 0 && error != ENOTSUP) {
       memory::unmap(base, size);
       return status_of(error == EFAULT ? ENOMEM : error);
     }
   }
-  // The zeroed pages are a valid header already: std::atomic of a word is that word, and all of them start at 0.
+  // The zeroed pages are a valid header: a std::atomic word has the bytes of the word, and all words begin as 0.
   take(base, size, capacity);
   counts_waiters_ = (flags & JM_NO_PARKING) == 0;
   attached_.store(true, std::memory_order_relaxed);  // nobody else can write
@@ -134,14 +136,14 @@ jm_status Mapping::open_descriptor(int descriptor, std::uint32_t flags, Judge ju
   return adopt(own, writable, judge, found, why);
 }
 
-// Maps a new file, writes its block, and gives it its name (nullptr: none). Closes the descriptor if it fails.
+// Maps a new file, writes its block, and gives it its name (nullptr: none). If that fails it closes the descriptor.
 jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size, std::uint32_t flags,
                              const Block& block) noexcept {
   void* base = nullptr;
   lock_.reset(new (std::nothrow) share::Locks);
   const bool populate = (flags & JM_POPULATE) != 0;
   int error = lock_ == nullptr ? ENOMEM : fork::watch();
-  // Without memory behind it a store to a page is a SIGBUS where there is no room.
+  // If a page has no memory and there is no room for it, a store to it raises SIGBUS. So reserve the memory first.
   if (error == 0 && !populate) error = share::reserve(descriptor, size);
   if (error == 0) error = share::map(descriptor, size, true, &base);
   if (error == 0) {
@@ -155,10 +157,14 @@ jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size,
     header->capacity.store(block.capacity, std::memory_order_relaxed);
     header->flags.store(block.flags | (writers_wake ? JM_FLAG_WRITERS_WAKE : 0), std::memory_order_relaxed);
     if (block.stream != nullptr) std::memcpy(header->later, block.stream, sizeof header->later);
+    const jm_creator creator = process::self();
+    const std::size_t at = block.stream != nullptr ? JM_STREAM_CREATOR_OFFSET : JM_CREATOR_OFFSET;
+    std::memcpy(static_cast<unsigned char*>(base) + at, &creator, sizeof creator);
     header->magic.store(block.magic, std::memory_order_release);
+    share::hold(descriptor);  // should it fail, it is in use and nobody is told
     error = name != nullptr
                 ? share::publish(descriptor, name)
-                : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // after the mapping that may write
+                : share::seal(descriptor, (flags & JM_SEAL_WRITES) != 0);  // only after this handle has mapped it
     if (error != 0) memory::unmap(base, size);
   }
   if (error != 0) {
@@ -173,7 +179,7 @@ jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size,
   return JM_OK;
 }
 
-// Checks a file, by reading what it must before anything is mapped, and maps it. Closes the descriptor if it fails.
+// Checks a file by reading its header, and only then maps it. If that fails it closes the descriptor.
 jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* found, const char** why) noexcept {
   const char* reason = nullptr;
   void* base = nullptr;
@@ -192,7 +198,7 @@ jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* foun
   } else if ((mapped = memory::whole_pages(bytes)) == 0) {
     too_large = true;
   } else {
-    // Another process wrote this: nothing of it is taken on trust.
+    // Another process wrote this, so nothing in it may be trusted.
     alignas(jm_header) unsigned char first[sizeof(jm_header)];
     if ((error = share::read(descriptor, first, sizeof first)) == 0) {
       const auto* header = reinterpret_cast<const jm_header*>(first);
@@ -218,6 +224,7 @@ jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* foun
     if (why != nullptr) *why = reason;
     return JM_ERR_CORRUPT;
   }
+  share::hold(descriptor);
   take(base, mapped, found->capacity);
   shared_ = true;
   block_ = found->block;
@@ -233,7 +240,9 @@ jm_status Mapping::open_again(bool writable, int* out) noexcept {
   if (inherited()) return JM_ERR_FORKED;
   if (!shared_) return JM_ERR_ARGUMENT;
   if (writable && !writable_) return JM_ERR_READ_ONLY;
-  return status_of(share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out));
+  const int error = share::reopen(descriptor_.load(std::memory_order_relaxed), writable, out);
+  if (error == 0) share::hold(*out);  // for who maps it without this code
+  return status_of(error);
 }
 
 bool Mapping::good_name(const char* name) noexcept {
@@ -258,7 +267,8 @@ jm_status Mapping::become_writer() noexcept {
   if (error != 0) lock_->close();
   if (error == EAGAIN) return JM_ERR_WRITER_ACTIVE;
   if (error != 0) return status_of(error);
-  // After the lock, and taken back before it is let go: the flag without the lock is a death.
+  // The flag is set after the lock was taken, and cleared before the lock is given back. So if the flag is set and
+  // nobody holds the lock, the writer died.
   if (counts_waiters_) header_->flags.fetch_or(JM_FLAG_WRITER_ATTACHED);
   attached_.store(true, std::memory_order_release);
   return JM_OK;
@@ -267,7 +277,7 @@ jm_status Mapping::become_writer() noexcept {
 // ---- Waiting --------------------------------------------------------------------------------------------------------
 
 void Mapping::committed() noexcept {
-  // Only the writer stores them.
+  // Only the writer stores these.
   commits_.store(commits_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if (wake_waiters()) wakes_.store(wakes_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
@@ -276,8 +286,8 @@ void Mapping::wake() noexcept { wait::wake_all(&header_->sequence, shared_); }
 
 bool Mapping::wake_waiters() noexcept {
   if (!counts_waiters_) return false;
-  // Sequentially consistent, as is the end of the commit before it and announce(): either this load sees the reader
-  // that is about to park, or the kernel, when it compares the sequence for that reader, sees the commit.
+  // This load, the end of the commit before it, and announce() are sequentially consistent. So either this load sees
+  // the reader that is about to park, or the kernel sees the commit when it compares the sequence for that reader.
   std::uint32_t waiters = header_->waiters.load(std::memory_order_seq_cst);
   if (waiters == 0) return false;
   const bool woken = wait::wake_all(&header_->sequence, shared_);
@@ -286,9 +296,9 @@ bool Mapping::wake_waiters() noexcept {
     absent_commits_ = 0;
     return woken;
   }
-  // Counted, and not there: on their way to park or back, or killed while they were parked. Who is on the way does not
-  // stay so for long. Should one, for it was stopped, then it or one that parks meanwhile is missed by a wake, and
-  // looks up after kLookForDeath.
+  // The header counts readers, and none is parked. They are on their way to park or back, which does not take long; or
+  // they were killed while they were parked, so their count has to be removed. If one of them was only stopped for that
+  // long, a wake may miss it, or another one that parks meanwhile. That one looks again after kLookForDeath.
   if (absent_commits_++ == 0) absent_since_ = now();
   if (absent_commits_ >= kAbsentCommits && now() - absent_since_ >= kAbsent) {
     header_->waiters.compare_exchange_strong(waiters, 0);
@@ -297,9 +307,9 @@ bool Mapping::wake_waiters() noexcept {
   return false;
 }
 
-// announce() and conceal() may run beside close(), and after it. What close() found in announced_ it has taken out of
-// the count; who comes later finds closed_ set, and takes itself out. retire() leaves the header where it is for as
-// long as one of them is at it (model/count.pml).
+// announce() and conceal() may run at the same time as close(), and after it. close() subtracts what it finds in
+// announced_ from the header's count. A thread that comes later finds closed_ set, and subtracts itself. retire()
+// leaves the header in place while such a thread is at work (model/count.pml).
 void Mapping::announce() noexcept {
   if (!counts_waiters_ || inherited()) return;
   counting_.fetch_add(1, std::memory_order_seq_cst);
@@ -319,14 +329,14 @@ void Mapping::conceal() noexcept {
 void Mapping::uncount_one() noexcept {
   std::uint32_t announced = announced_.load(std::memory_order_relaxed);
   do {
-    if (announced == 0) return;  // close() did it
+    if (announced == 0) return;  // close() has done it
   } while (!announced_.compare_exchange_weak(announced, announced - 1, std::memory_order_seq_cst));
   uncount(1);
 }
 
 void Mapping::uncount(std::uint32_t readers) noexcept {
   std::uint32_t waiters = header_->waiters.load(std::memory_order_relaxed);
-  // Not below 0: a writer may have taken these readers for dead.
+  // The count must not go below 0: a writer may have taken these readers for dead and removed them.
   while (!header_->waiters.compare_exchange_weak(waiters, waiters - std::min(waiters, readers),
                                                  std::memory_order_relaxed)) {
   }
@@ -348,10 +358,12 @@ jm_status Mapping::park(std::uint64_t seen, std::int64_t timeout) noexcept {
   if (wait::spin(spin, [&] { return version() != seen || closed(); })) return closed() ? JM_ERR_CLOSED : JM_OK;
   announce();
   jm_status status = JM_OK;
-  // A look before the system call; the one that counts is the kernel's, when it parks the thread.
+  // Look before the system call, which may be avoided that way. What matters is the kernel's own comparison, when it
+  // parks the thread.
   if (version() == seen && !closed()) {
     if (died()) {
-      // It may have ended this commit with its last breath: only the same sequence as before is a stuck one.
+      // The writer may have ended this commit just before it died. Only if the sequence is the same as before is the
+      // commit stuck.
       if (version() == seen) status = JM_ERR_WRITER_DIED;
     } else {
       const std::int64_t time = timeout < 0 ? nap() : std::min(timeout, nap());
@@ -382,16 +394,16 @@ jm_writer Mapping::writer() const noexcept {
   return JM_WRITER_DIED;
 }
 
-// A writer takes the lock, then sets the flag, then commits, if only by giving up; it clears the flag, then drops the
-// lock. So the flag, or an odd sequence, without a lock is a death, unless one writer ended and another began in
-// between: hence writer()'s second look, and the sequence that must be the same before and after both
-// (model/segment.pml).
+// A writer takes the lock, then sets the flag, then commits, if only to abort. At its end it clears the flag and then
+// gives the lock back. So if the flag is set, or the sequence is odd, while nobody holds the lock, the writer died. The
+// exception is that one writer ended and another began in between. Therefore writer() looks a second time, and the
+// sequence must be the same before and after both looks (model/segment.pml).
 bool Mapping::left_behind(std::uint64_t sequence) const noexcept {
   const bool odd = (sequence & 1) != 0;
   if (writers_wake_) return odd || flagged();
-  // Others may write here who take no lock.
+  // Programs that take no lock may write here.
   if (odd) {
-    // In the middle of a commit, or dead in it: the time tells.
+    // The writer is in the middle of a commit, or died in it. Only the time that passes tells which.
     if (odd_.load(std::memory_order_acquire) != sequence) {
       odd_since_.store(now(), std::memory_order_relaxed);
       odd_.store(sequence, std::memory_order_release);
@@ -399,18 +411,19 @@ bool Mapping::left_behind(std::uint64_t sequence) const noexcept {
     return now() - odd_since_.load(std::memory_order_relaxed) >= kStuck + static_cast<std::int64_t>(capacity_);
   }
   if (!flagged()) return false;
-  // One of this code died between two commits. When the sequence moves on and nobody has the lock, others are alive.
+  // A writer of this library died between two commits. If the sequence goes on while nobody has the lock, a writer
+  // without a lock is alive.
   std::uint64_t at = kNever;
   return died_at_.compare_exchange_strong(at, sequence, std::memory_order_relaxed) || at == sequence;
 }
 
 bool Mapping::died() const noexcept {
   if (!shared_ || ((version() & 1) == 0 && !flagged())) return false;
-  // A system call only now and then: a reader parks thousands of times a second under a writer that is alive.
+  // Make the system call only now and then: readers park thousands of times a second while the writer is alive.
   const std::int64_t time = now();
   if (time - looked_.load(std::memory_order_relaxed) < kLookForDeath) return false;
   const bool dead = writer() == JM_WRITER_DIED;
-  if (!dead) looked_.store(time, std::memory_order_relaxed);  // a death is found by every look from then on
+  if (!dead) looked_.store(time, std::memory_order_relaxed);  // after a death, every call finds it
   return dead;
 }
 
@@ -421,11 +434,11 @@ void Mapping::close() noexcept {
   if (!inherited()) {
     if (shared_ && attached_.exchange(false) && counts_waiters_) header_->flags.fetch_and(~JM_FLAG_WRITER_ATTACHED);
     if (lock_ != nullptr) {
-      lock_->give(0);  // after the flag: see left_behind()
+      lock_->give(0);  // after the flag was cleared, see left_behind()
       lock_->close();
     }
     if (const std::uint32_t announced = announced_.exchange(0, std::memory_order_seq_cst)) uncount(announced);
-    if (shared_ || counts_waiters_) wake();  // those of this handle find it closed
+    if (shared_ || counts_waiters_) wake();  // so that the parked threads of this handle see that it is closed
   }
   if (const int descriptor = descriptor_.exchange(-1); descriptor >= 0) share::close(descriptor);
 }
@@ -461,7 +474,7 @@ jm_status Mapping::register_cuda(int device, char* why, std::size_t size) noexce
 }
 
 jm_status Mapping::unregister_cuda(char* why, std::size_t size) noexcept {
-  if (inherited()) return JM_ERR_FORKED;  // the driver has the parent's
+  if (inherited()) return JM_ERR_FORKED;  // it is the parent's registration
   if (cuda_ == nullptr) return JM_OK;
   const jm_status status = cuda_->end({why, size});
   if (!cuda_->there()) {

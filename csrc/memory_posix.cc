@@ -36,10 +36,10 @@ int map_private(std::size_t size, bool huge_pages, void** base) noexcept {
 #ifdef MADV_HUGEPAGE
   huge_pages = huge_pages && size >= kHugePage && size <= SIZE_MAX - kHugePage;
 #else
-  huge_pages = false;  // macOS picks its page sizes itself
+  huge_pages = false;  // macOS chooses page sizes itself
 #endif
-  // Only an aligned 2 MiB can become a huge page, and not every kernel aligns by itself: map that much more, and
-  // give back what lies around the aligned range.
+  // A huge page needs 2 MiB that are aligned to 2 MiB, and not every kernel aligns mappings by itself. So map 2 MiB
+  // more, and unmap what is around the aligned range.
   const std::size_t room = huge_pages ? size + kHugePage : size;
   void* mapped = map(nullptr, room, PROT_READ | PROT_WRITE, 0);
   if (mapped == MAP_FAILED) return errno;
@@ -53,7 +53,7 @@ int map_private(std::size_t size, bool huge_pages, void** base) noexcept {
       munmap(reinterpret_cast<void*>(aligned + size), start + room - aligned - size);
     }
     *base = reinterpret_cast<void*>(aligned);
-    madvise(*base, size, MADV_HUGEPAGE);  // advice: a kernel without huge pages may refuse it
+    madvise(*base, size, MADV_HUGEPAGE);  // an error is ignored: a kernel without huge pages may refuse the advice
   }
 #endif
   return 0;
@@ -68,8 +68,8 @@ void advise_huge_pages(void* base, std::size_t size) noexcept {
 }
 
 int retire(void* base, std::size_t size, std::size_t writable) noexcept {
-  // MAP_FIXED takes the old mapping away and puts the new one there under one lock: a thread that touches the range
-  // meanwhile waits for it. What is not writable is charged no memory.
+  // MAP_FIXED replaces the old mapping by the new one under one lock of the kernel, and a thread that touches the range
+  // meanwhile waits for that. Pages that are not writable are charged no memory.
 #ifdef MAP_NORESERVE
   const int flags = MAP_FIXED | MAP_NORESERVE;
 #else

@@ -109,7 +109,7 @@ struct Placeholders {
 };
 
 const Placeholders& placeholders() noexcept {
-  static const Placeholders functions;
+  static const Placeholders functions{};
   return functions;
 }
 
@@ -227,7 +227,7 @@ View::~View() {
 int map_file(HANDLE file, std::size_t size, bool writable, void** base) noexcept {
   if (!placeholders().there()) return ENOSYS;
   // Before handlers that are there: a program's own, or a runtime's, would take the fault for one of its own.
-  static const FaultHandler handler;
+  static const FaultHandler handler{};
   if (handler.handle == nullptr) return ENOMEM;
   int error = 0;
   char* at = nullptr;

@@ -14,26 +14,26 @@
 namespace judemap {
 namespace {
 
-// Words that one thread parks on beside its own. The kernel takes 127; but it looks up each of them at every park, so
-// that the price of a wake grows with their number.
+// How many watched words one thread parks on, in addition to its own word. The kernel allows 127, but it looks up each
+// of them at every park, so more words make a wake slower.
 constexpr std::size_t kMostWatches = 32;
 
-// Without a call to park on several words, a lane watches one segment and parks on that; a kick wakes everybody who is
-// parked there, who then look and park again.
+// If the system can't park on several words, a lane watches one segment and parks on its sequence. A kick then wakes
+// all threads that are parked there; they look, and park again.
 bool one_word() noexcept { return wait::most_words() == 1; }
 
 std::size_t lane_size() noexcept { return std::min(kMostWatches, one_word() ? 1 : wait::most_words() - 1); }
 
 }  // namespace
 
-// What one thread watches.
+// The watches of one thread.
 struct Parker::Lane {
   std::mutex mutex;                       // guards what follows
   std::vector<Watch*> watches;            // lane_size() at most
-  std::vector<std::uint64_t> over;        // tokens to be delivered, each once; room for them is reserved
-  std::atomic<std::uint32_t> changed{0};  // the word by which the thread hears of changes
-  std::vector<wait::Word> words;          // what the thread is parked on; the thread's
-  std::thread thread;                     // the parker's own, if it has threads of its own
+  std::vector<std::uint64_t> over;        // tokens to be delivered, each once; its capacity is reserved
+  std::atomic<std::uint32_t> changed{0};  // the thread also parks on this word; it is changed to wake it
+  std::vector<wait::Word> words;          // what the thread is parked on; only the thread uses it
+  std::thread thread;                     // if the parker has threads of its own
 };
 
 Parker::Parker() = default;
@@ -43,7 +43,7 @@ Parker::~Parker() {
   for (auto& lane : lanes_) {
     if (!lane->thread.joinable()) continue;
     if (inherited()) {
-      lane->thread.detach();  // a forked child does not have it
+      lane->thread.detach();  // a forked child does not have this thread, and can't join it
     } else {
       lane->thread.join();
     }
@@ -87,7 +87,7 @@ jm_status Parker::add(Mapping* mapping, std::uint64_t token, Watch* watch, std::
       fresh->words.reserve(lane_size() + 1);
       lanes_.reserve(lanes_.size() + 1);
       if (event_ >= 0) {
-        const wait::WithoutSignals blocked;  // the thread inherits it: the program's signals go to its own threads
+        const wait::WithoutSignals blocked;  // the new thread inherits this, and gets no signals of the program
         fresh->thread = std::thread([this, lane = fresh.get()] { run(*lane); });
       }
       lanes_.push_back(std::move(fresh));
@@ -106,16 +106,17 @@ jm_status Parker::add(Mapping* mapping, std::uint64_t token, Watch* watch, std::
   }
 }
 
-// A watch whose wait is over stays listed with the sequence that was found, until that passes with nobody waiting. So a
-// reader that comes back for the next commit finds its watch in place, and the thread need not be kicked.
+// A watch whose wait is over stays in the list with the sequence that was found. It leaves the list only when that has
+// changed and nobody waits. So a reader that waits for commit after commit finds its watch in the list, and the thread
+// need not be kicked.
 jm_status Parker::arm(Watch* watch, std::uint64_t seen) noexcept {
   if (watch->parker->inherited()) return JM_ERR_FORKED;
   std::lock_guard<std::mutex> hold(watch->lane->mutex);
   Mapping& mapping = *watch->mapping;
   const bool fresh = !watch->listed;
   if (fresh) mapping.announce();
-  // After announce(), or after an announcement that still stands: a commit from here on wakes the thread, and one that
-  // came before is seen here.
+  // This look comes after announce(), or while an earlier one still holds. So a commit after this wakes the thread, and
+  // one before this is seen here.
   jm_status status = JM_OK;
   if (mapping.closed()) {
     status = JM_ERR_CLOSED;
@@ -149,7 +150,7 @@ void Parker::remove(Watch* watch) noexcept {
   Lane& lane = *watch->lane;
   std::lock_guard<std::mutex> hold_lane(lane.mutex);
   if (watch->listed) {
-    kick(lane);  // while the word is known
+    kick(lane);  // before the lane forgets the word
     drop(*watch);
   }
   lane.watches.erase(std::find(lane.watches.begin(), lane.watches.end(), watch));
@@ -218,15 +219,15 @@ std::int64_t Parker::look(Lane& lane) noexcept {
     const bool moved = version != watch->seen;
     if (closed || (watch->wanted && ((moved && version != watch->known) || mapping.died()))) {
       const bool told = std::find(lane.over.begin(), lane.over.end(), watch->token) != lane.over.end();
-      if (watch->wanted && !told) lane.over.push_back(watch->token);  // reserved: throws nothing
+      if (watch->wanted && !told) lane.over.push_back(watch->token);  // does not throw: the capacity is reserved
       watch->wanted = false;
       if (closed || mapping.polls()) drop(*watch);
     } else if (moved && !watch->wanted) {
-      drop(*watch);  // twice in a row with nobody waiting: writers need not wake this process
+      drop(*watch);  // nobody waited twice in a row, so writers need not wake this process
     }
     watch->seen = version;
     if (!watch->listed) continue;
-    // Also if nobody waits: arm() does not kick a thread that sleeps.
+    // This counts also for watches without a wait, because arm() does not kick a thread that sleeps.
     const std::int64_t time = mapping.nap();
     if (nap == wait::kForever || time < nap) nap = time;
   }
@@ -235,7 +236,8 @@ std::int64_t Parker::look(Lane& lane) noexcept {
 
 void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& hold) noexcept {
   lane.words.clear();
-  // Read with the mutex held, as it is changed: a kick from here on makes the word differ, and nothing is missed.
+  // This is loaded with the mutex held, with which it is also changed. A kick after this makes the word differ, so no
+  // kick is missed.
   const std::uint32_t changed = lane.changed.load(std::memory_order_seq_cst);
   for (const Watch* watch : lane.watches) {
     if (!watch->listed) continue;
@@ -244,7 +246,7 @@ void Parker::park(Lane& lane, std::int64_t nap, std::unique_lock<std::mutex>& ho
   }
   if (!one_word() || lane.words.empty()) lane.words.push_back({&lane.changed, changed, false});
   hold.unlock();
-  // A segment may be unmapped from here on: the kernel then finds no word at the address, and returns.
+  // From here on a segment may be unmapped. The kernel then finds no memory at the address, and returns.
   wait::park_any(lane.words.data(), lane.words.size(), nap);
   hold.lock();
 }

@@ -34,11 +34,11 @@ namespace judemap {
 namespace payload {
 namespace {
 
-constexpr std::size_t kStreaming = std::size_t{256} << 10;  // sizes from here on may be moved by weakly ordered stores
-// Sizes from here on are worth waking a thread for. In a cache one thread fills twice as fast as it copies.
+constexpr std::size_t kStreaming = std::size_t{256} << 10;  // from this size on stores may be weakly ordered
+// From these sizes on it is worth waking a thread. In a cache one thread fills twice as fast as it copies.
 constexpr std::size_t kSharedCopy = std::size_t{4} << 20;
 constexpr std::size_t kSharedFill = std::size_t{16} << 20;  // 16 parts at least
-constexpr std::size_t kPart = std::size_t{512} << 10;       // half of a usual second-level cache: fastest, measured
+constexpr std::size_t kPart = std::size_t{512} << 10;  // half of a usual second-level cache; measured as the fastest
 [[maybe_unused]] constexpr std::size_t kPopulatePart = std::size_t{4} << 20;
 
 void store_fence() noexcept {
@@ -62,7 +62,7 @@ void move(unsigned char* to, const unsigned char* from, std::size_t size) noexce
   const std::size_t words = aligned(to) && aligned(from) ? size / 8 : 0;
   auto* const to_words = reinterpret_cast<std::uint64_t*>(to);
   auto* const from_words = reinterpret_cast<const std::uint64_t*>(from);
-  // As memmove: upwards where the destination comes first, downwards where the source does.
+  // As memmove does: upwards if the destination comes first, downwards if the source does.
   if (reinterpret_cast<std::uintptr_t>(to) <= reinterpret_cast<std::uintptr_t>(from)) {
     for (std::size_t i = 0; i < words; ++i) store(to_words + i, load(from_words + i));
     for (std::size_t i = words * 8; i < size; ++i) store(to + i, load(from + i));
@@ -90,8 +90,8 @@ void repeat(unsigned char* to, std::size_t size, std::uint64_t pattern) noexcept
   }
   std::size_t done = 0;
 #if defined(__x86_64__) && defined(__GNUC__)
-  // The processor's own fill: it knows how to write lines without reading them first, and keeps them in the cache where
-  // they fit. It takes some 10 ns to start.
+  // The processor's own instruction for fills. It writes cache lines without reading them first, and keeps them in the
+  // cache where they fit. It takes some 10 ns to start.
   if (size >= 2048) {
     void* at = to;
     std::size_t words = size / 8;
@@ -106,7 +106,8 @@ void repeat(unsigned char* to, std::size_t size, std::uint64_t pattern) noexcept
 }
 #endif
 
-// Work that can be done in parts, in any order. It lies on the caller's stack: whoever has a part in hand may use it.
+// Work that can be done in parts, in any order. It is on the caller's stack. A helper may use it as long as it has one
+// of its parts.
 struct Task {
   void (*work)(Task& task, std::size_t offset, std::size_t size) noexcept;
   unsigned char* to;
@@ -114,7 +115,7 @@ struct Task {
   std::uint64_t pattern;      // fills only
   std::size_t size;
   std::size_t part;        // bytes of every part but the last
-  int advice;              // populate only: what it asks of the kernel
+  int advice;              // populate only: the advice for madvise
   std::atomic<int> error;  // populate only: the first error
   std::size_t parts() const noexcept { return (size - 1) / part + 1; }
   void work_on(std::size_t index) noexcept {
@@ -130,10 +131,10 @@ struct Task {
 constexpr unsigned kMostThreads = 16;
 constexpr unsigned kDefaultThreads = 4;  // where memory is the limit, more seldom make a copy faster
 
-// What a job's caller and helpers agree on, in one word, so that a part can be taken only from the task that it belongs
-// to: which task it is, how many more helpers may join, and which parts nobody has taken yet: [begin, end).
-// The caller takes them from the front and the helpers from the back: a range that is written again and again is then
-// written by the same processors, in whose caches it lies.
+// The state that the caller of a job and its helpers share, in one word, so that a part can be taken only from the task
+// that it belongs to. It has the number of the task, how many more helpers may join, and the range of parts that nobody
+// has taken: [begin, end). The caller takes parts from the front and helpers from the back. So in a range that is
+// written again and again, each half is written by the same processor, which has it in its cache.
 struct Claims {
   static constexpr unsigned kPartBits = 16;
   static constexpr unsigned kSeatBits = 4;
@@ -148,8 +149,8 @@ struct Claims {
   static std::uint64_t task(std::uint64_t word) noexcept { return word / kTask; }
 };
 
-// A place where a caller offers its task to helpers. Static, and never given back to the system: a helper may look at
-// it at any time.
+// A place where a caller offers its task to helpers. It is static and never freed, because a helper may look at it at
+// any time.
 struct alignas(64) Job {
   std::atomic<bool> taken;
   std::atomic<std::uint64_t> claims;
@@ -164,20 +165,21 @@ struct alignas(64) Helper {
 constexpr std::uint32_t kAwake = 0;
 constexpr std::uint32_t kIdle = 1;
 
-// All of these are constant-initialized and have no destructor: the helpers outlive main, and are ended with the
-// process.
-constexpr unsigned kJobs = 8;  // calls that have helpers at a time; the others do without
+// All of these are constant-initialized and have no destructor, because the helpers go on after main returns, until the
+// process ends.
+constexpr unsigned kJobs = 8;  // how many calls can have helpers at a time
 Job jobs[kJobs];
 Helper helpers[kMostThreads - 1];
 std::atomic<unsigned> helper_count;
-std::atomic<bool> starting;  // somebody is making helpers
-unsigned postpone;           // calls until the next try, after one that failed; for whoever set `starting`
-bool fork_handled;           // likewise
+std::atomic<bool> starting;  // a thread is making helpers
+unsigned postpone;           // calls until the next try after a failure; for the thread that set `starting`
+bool fork_handled;           // for the same thread
 
-// Takes the next part of a job: the caller any of its own task, a helper of the task that it is a member of or joins by
-// taking a seat. Returns the task, and in *index which part of it; null if there is none.
+// Takes the next part of a job. The caller may take any part of its own task. A helper takes one of the task that it
+// has joined, or joins a task that still admits helpers. Returns the task, and in *index the part; or null if there is
+// none.
 Task* take_part(Job& job, bool caller, std::uint64_t* member, std::size_t* index) noexcept {
-  // Acquire: pairs with the release store in share(). What the caller has stored and loaded before comes first.
+  // Acquire: pairs with the release store in share(), so that the caller's stores and loads before that come first.
   std::uint64_t word = job.claims.load(std::memory_order_acquire);
   for (;;) {
     if (Claims::begin(word) >= Claims::end(word)) return nullptr;
@@ -186,7 +188,7 @@ Task* take_part(Job& job, bool caller, std::uint64_t* member, std::size_t* index
       if (Claims::seats(word) == 0) return nullptr;
       next -= Claims::kSeat;
     }
-    // Of this task or a later one. If of a later one, the claims have changed, and the exchange fails.
+    // This may be a later task. The claims have then changed too, and the exchange fails.
     Task* const task = job.task.load(std::memory_order_relaxed);
     if (job.claims.compare_exchange_weak(word, next, std::memory_order_acquire)) {
       *member = Claims::task(word);
@@ -196,7 +198,7 @@ Task* take_part(Job& job, bool caller, std::uint64_t* member, std::size_t* index
   }
 }
 
-// Helps with every job that has a part to take and a seat. False if there was none.
+// Helps with every job that has a part to take and admits a helper. Returns false if there was none.
 bool help() noexcept {
   bool helped = false;
   for (Job& job : jobs) {
@@ -207,7 +209,7 @@ bool help() noexcept {
       task->work_on(index);
       std::atomic_thread_fence(std::memory_order_acquire);  // pairs with W1
       store_fence();
-      // Release: pairs with the acquire loads in share(). The task may be gone right after it.
+      // Release: pairs with the acquire loads in share(). After this the task may no longer exist.
       if (job.done.fetch_add(1, std::memory_order_release) & kParked) wait::wake_all(&job.done, false);
       helped = true;
     }
@@ -216,21 +218,23 @@ bool help() noexcept {
 }
 
 void run(Helper& self) noexcept {
-  // A new thread has its maker's processors. If a program has tied that one down, that is no reason to crowd there.
+  // A new thread may run on the same processors as the thread that made it. If the program has bound that one to a few,
+  // the helpers must not be bound to those too.
   cpu_set_t processors;
   if (sched_getaffinity(getpid(), sizeof processors, &processors) == 0) {
     sched_setaffinity(0, sizeof processors, &processors);
   }
   pthread_setname_np(pthread_self(), "judemap copy");
   for (;;) {
-    // For a moment it stays awake: a program that copies again and again is back within a microsecond, and to sleep and
-    // be woken takes ten times as long.
+    // A helper stays awake for a moment. A program that copies in a loop needs it again within a microsecond, and
+    // sleeping and waking would take ten times as long.
     constexpr int kLinger = 200;
     for (int i = 0; i < kLinger; ++i) {
       if (help()) i = 0;
       wait::pause();
     }
-    // Sequentially consistent, as in call(): either this thread sees the job, or the caller sees that it must wake it.
+    // Sequentially consistent, as in call(). Either this thread sees the job, or the caller sees that it has to wake
+    // this thread.
     self.state.store(kIdle, std::memory_order_seq_cst);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (help()) {
@@ -244,19 +248,19 @@ void run(Helper& self) noexcept {
   }
 }
 
-// In a forked child there are no helpers, and nobody whose tasks the jobs are: only the thread that forked lives on.
+// For a forked child. It has only the thread that forked: no helpers, and no caller of the jobs.
 void forget() noexcept {
   for (Job& job : jobs) {
     job.claims.store(0, std::memory_order_relaxed);
     job.taken.store(false, std::memory_order_relaxed);
   }
   helper_count.store(0, std::memory_order_relaxed);
-  // ThreadSanitizer ends a forked child that starts a thread: there, the child never makes helpers.
+  // ThreadSanitizer ends a forked child that starts a thread, so with it the child never makes helpers.
   starting.store(kThreadSanitizer, std::memory_order_relaxed);
 }
 
-// Makes the helpers that are missing, unless another thread is at it. After a failure, 255 calls go by before it is
-// tried again.
+// Makes the helpers that are missing, unless another thread is doing it. After a failure it tries again only after 255
+// calls.
 void make_helpers(unsigned wanted) noexcept {
   if (helper_count.load(std::memory_order_relaxed) >= wanted) return;
   if (starting.exchange(true, std::memory_order_acquire)) return;  // pairs with the release store below
@@ -265,7 +269,7 @@ void make_helpers(unsigned wanted) noexcept {
   } else {
     fork_handled = fork_handled || pthread_atfork(nullptr, nullptr, forget) == 0;
     try {
-      const wait::WithoutSignals blocked;  // the threads inherit it: the program's signals go to its own threads
+      const wait::WithoutSignals blocked;  // the threads inherit this, and get no signals of the program
       for (unsigned i = helper_count.load(std::memory_order_relaxed); fork_handled && i < wanted; ++i) {
         helpers[i].state.store(kAwake, std::memory_order_relaxed);
         std::thread(run, std::ref(helpers[i])).detach();
@@ -278,9 +282,9 @@ void make_helpers(unsigned wanted) noexcept {
   starting.store(false, std::memory_order_release);
 }
 
-// Wakes sleeping helpers, `wanted` at most.
+// Wakes `wanted` sleeping helpers at most.
 void call(unsigned wanted) noexcept {
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // the job is open before the look at who sleeps
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // open the job before looking for sleeping helpers
   const unsigned count = helper_count.load(std::memory_order_acquire);
   for (unsigned i = 0; i < count && wanted > 0; ++i) {
     std::uint32_t idle = kIdle;
@@ -292,15 +296,16 @@ void call(unsigned wanted) noexcept {
 
 Job* take_job() noexcept {
   for (Job& job : jobs) {
-    // Acquire: pairs with the release store at the end of share(), by which the last user is done with it.
+    // Acquire: pairs with the release store at the end of share(), with which the last user left the job.
     if (!job.taken.load(std::memory_order_relaxed) && !job.taken.exchange(true, std::memory_order_acquire)) return &job;
   }
   return nullptr;
 }
 
-// The processors that this process may run on, up to kDefaultThreads.
+// How many processors this process may run on, but kDefaultThreads at most.
 unsigned default_threads() noexcept {
-  // Asked for once. No guarded static: a child forked while another thread makes that one would wait for it for ever.
+  // The system is asked once. This is no static with a guard, because a child that was forked while another thread
+  // initializes it would wait for ever.
   static std::atomic<unsigned> known;
   unsigned threads = known.load(std::memory_order_relaxed);
   if (threads == 0) {
@@ -329,7 +334,7 @@ void share(Task& task, unsigned threads) noexcept {
   }
   const unsigned helping = static_cast<unsigned>(std::min<std::size_t>(threads - 1, parts - 1));
   std::uint64_t number = Claims::task(job->claims.load(std::memory_order_relaxed) + Claims::kTask);
-  if (number == 0) number = 1;  // zero is no task's
+  if (number == 0) number = 1;  // no task has the number 0
   job->task.store(&task, std::memory_order_relaxed);
   job->done.store(0, std::memory_order_relaxed);
   job->claims.store(number * Claims::kTask | helping * Claims::kSeat | parts * Claims::kEnd,
@@ -339,8 +344,8 @@ void share(Task& task, unsigned threads) noexcept {
   std::size_t others = parts;
   for (std::size_t index; take_part(*job, true, &number, &index) != nullptr; --others) task.work_on(index);
 
-  // Acquire, all of them: they pair with the release increment in help().
-  constexpr int kSpins = 1000;  // about as long as a part takes; then the helper may need this very processor
+  // All of these loads are acquire: they pair with the release increment in help().
+  constexpr int kSpins = 1000;  // about as long as a part takes; after that the helper may need this processor
   for (int i = 0; i < kSpins && job->done.load(std::memory_order_acquire) != others; ++i) wait::pause();
   if (job->done.load(std::memory_order_acquire) != others) {
     std::uint32_t done = job->done.fetch_or(kParked, std::memory_order_acquire) | kParked;
@@ -355,7 +360,7 @@ void share(Task& task, unsigned threads) noexcept {
 
 #else
 
-// Without a way to sleep until called (wait_other.cc), there are no helpers.
+// Where a thread can't sleep until it is woken (wait_other.cc) there are no helpers.
 void share(Task& task, unsigned) noexcept {
   task.part = task.size;
   task.work_on(0);
@@ -411,8 +416,8 @@ void fill(void* destination, std::size_t size, std::uint64_t pattern, unsigned t
     task.to = to;
     task.pattern = pattern;
     task.size = size;
-    // A fill that leaves the caches is limited by memory, and slows down where two threads on one processor fill two
-    // places in turn: by a third with parts of 512 KiB, by 7 % with parts of 32 MiB.
+    // A fill that does not fit in the caches is limited by memory. It slows down when two threads on one processor fill
+    // two places in turn: by a third with parts of 512 KiB, by 7 % with parts of 32 MiB.
     task.part = std::min(size / 16 / kPart, std::size_t{64}) * kPart;  // a multiple of the pattern
     share(task, threads);
   }
@@ -421,7 +426,7 @@ void fill(void* destination, std::size_t size, std::uint64_t pattern, unsigned t
 
 int populate(void* base, std::size_t size, bool write, unsigned threads) noexcept {
 #ifdef __linux__
-  // Older C libraries don't name them.
+  // Older C libraries have no names for these.
   constexpr int kPopulateRead = 22;
   constexpr int kPopulateWrite = 23;
   if (size == 0) return 0;

@@ -13,7 +13,8 @@
 namespace judemap {
 namespace {
 
-// Bytes to map for a capacity: header and data, whole pages; 0 if the capacity is 0 or more than can be addressed.
+// How many bytes to map for a capacity: header and data, in whole pages. 0 if the capacity is 0, or more than can be
+// addressed.
 std::size_t size_for(std::uint64_t capacity) noexcept {
   if (capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET) return 0;
   return memory::whole_pages(JM_DATA_OFFSET + capacity);
@@ -85,12 +86,12 @@ jm_status Protocol::try_read_into(void* buffer, std::uint64_t size, jm_tensor* o
 jm_status Protocol::attach() noexcept {
   if (const jm_status status = become_writer()) return status;
   if (version() & 1) {
-    // The writer before died in the middle of a commit. Readers get "empty" until the first commit of this one.
+    // The previous writer died in the middle of a commit. Readers get JM_ERR_EMPTY until the first commit of this one.
     const std::uint64_t version = begin_commit(*header_);
     store_metadata(*header_, Metadata{});
     end_commit(*header_, version);
   }
-  wake_waiters();  // the writer before may have died between its commit and the wake
+  wake_waiters();  // the previous writer may have died between its commit and the wake
   return JM_OK;
 }
 
@@ -108,7 +109,7 @@ jm_status Protocol::open_commit(const Metadata& metadata) noexcept {
 }
 
 jm_status Protocol::commit() noexcept {
-  // A child has its parent's commit in its copy of the handle, and the memory itself.
+  // A forked child has in its copy of the handle the commit that its parent began, and shares the memory itself.
   return inherited() ? JM_ERR_FORKED : finish();
 }
 

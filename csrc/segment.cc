@@ -27,8 +27,8 @@ void TicketLock::unlock() noexcept {
 }
 
 Segment::~Segment() {
-  // A forked child does not have the threads that wait in its copy of the lock, and a condition variable waits for
-  // them.
+  // A forked child does not have the threads that wait in its copy of the lock, and the destructor of a condition
+  // variable waits for such threads.
   if (!protocol_.inherited()) writer_.~TicketLock();
 }
 
@@ -40,7 +40,8 @@ jm_status Segment::descriptor(bool writable, int* out) noexcept {
 }
 
 jm_status Segment::retire() noexcept {
-  // A forked child has copies of locks that threads may hold who are not there: it takes none, and has one thread.
+  // A forked child has copies of locks that may be held by threads that it does not have. It takes none of them. It has
+  // only one thread.
   const bool alone = protocol_.inherited();
   if (!alone) {
     writer_.lock();
@@ -65,11 +66,11 @@ int give_back(Mapping& mapping) noexcept {
   for (;;) {
     const int error = mapping.retire();
     if (error != EAGAIN) return error;
-    std::this_thread::yield();  // a thread counts itself in or out, a matter of a few stores
+    std::this_thread::yield();  // a thread is in announce() or conceal(), which takes a few stores
   }
 }
 
-// A commit with the lock held.
+// Makes a commit with the lock held.
 template <class Commit>
 jm_status Segment::locked(Commit&& commit) noexcept {
   if (protocol_.inherited()) return JM_ERR_FORKED;
@@ -102,7 +103,7 @@ jm_status Segment::begin(const std::uint64_t* shape, std::uint32_t ndim, std::ui
   return status;
 }
 
-// Ends what begin began, and nothing that another thread's write has begun.
+// Ends what begin() began, and not a commit that another thread's write() has begun.
 template <class End>
 jm_status Segment::end(End&& end) noexcept {
   if (protocol_.inherited()) return JM_ERR_FORKED;
@@ -122,7 +123,8 @@ jm_status Segment::abort() noexcept {
 
 template <class Try>
 jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
-  // Short commits are waited out by looking again: a look costs nanoseconds, a torn attempt at a copy costs a copy.
+  // First wait for short commits by looking repeatedly. A look takes nanoseconds, but a torn attempt at a copy takes as
+  // long as a copy.
   int torn = 0;
   for (int i = 0; i < JM_BUSY_ATTEMPTS && torn < JM_TORN_ATTEMPTS; ++i) {
     const bool busy = version() & 1;
@@ -131,8 +133,8 @@ jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
     if (!busy) ++torn;
     wait::pause();
   }
-  // Then by parking until the commit is over. A writer goes before readers; but one of this handle that leaves no time
-  // for an attempt has to let one in at last, where the others can't be asked to.
+  // Then park until the commit is over. The writer has precedence over readers. If a writer of this handle leaves no
+  // time for an attempt, it has to let one in after a while; other writers can't be asked to.
   const std::int64_t turn = now() + JM_TURN_NANOSECONDS;
   for (;;) {
     const jm_status status = attempt();
@@ -143,7 +145,8 @@ jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
     if (ours && left <= 0) break;
     if ((seen & 1) == 0) continue;
     if (protocol_.inherited()) {
-      // Nobody wakes a forked child, and its copy of private memory stays as it was in the middle of a commit.
+      // Nobody wakes a forked child. Private memory is copied at the fork, so a commit in it that was in progress never
+      // ends.
       if (!protocol_.shared()) return stuck(out);
       if (protocol_.died()) return JM_ERR_WRITER_DIED;
       std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -157,7 +160,7 @@ jm_status Segment::until_stable(jm_tensor* out, Try&& attempt) noexcept {
   return status == JM_ERR_BUSY ? stuck(out) : status;
 }
 
-// For a sequence that is odd while no commit is in progress: it is what can't be.
+// The result when the sequence is odd although no commit is in progress.
 jm_status Segment::stuck(jm_tensor* out) const noexcept {
   *out = jm_tensor{};
   out->version = version();

@@ -74,6 +74,14 @@ class Locks {
 // reading, as anybody may who may read the file, is no writer and no reader of a stream.
 int locked(int descriptor, unsigned byte, bool* locked) noexcept;
 
+// Says that this descriptor's opening of the file is in use, until nothing refers to it any more: no descriptor, no
+// mapping, of any process. It is a lock for reading on byte kHolders, which all may have at once.
+constexpr unsigned kHolders = 128;
+int hold(int descriptor) noexcept;
+
+// Whether another opening of the file than this descriptor's is in use.
+int held(int descriptor, bool* held) noexcept;
+
 // The names of the files that could be segments.
 class Names {
  public:

@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Sharing on Linux: files in /dev/shm, where shm_open has them too, or memfds.
+// Sharing on Linux, with files in /dev/shm, where shm_open has them too, or with memfds.
 
 #if defined(__linux__) && !defined(JUDEMAP_SHARE_FILES)
 
@@ -20,7 +20,8 @@
 #include "share_posix.h"
 #include "wait.h"
 
-// Since Linux 3.15, 4.17 and 5.1; without _GNU_SOURCE the C library hides some, and older headers lack others.
+// These are in Linux since 3.15, 4.17 and 5.1. The C library hides some of them without _GNU_SOURCE, and older headers
+// do not have the others.
 #ifndef F_OFD_GETLK
 #define F_OFD_GETLK 36
 #define F_OFD_SETLK 37
@@ -38,19 +39,19 @@ using posix::fail;
 
 constexpr char kFolder[] = "/dev/shm";
 
-// "/dev/shm/NAME". Names are checked by the caller: kMostNameBytes at most, no slash.
+// The path "/dev/shm/NAME". The caller has checked the name: kMostNameBytes at most, no slash.
 struct Path {
   char text[sizeof kFolder + 1 + kMostNameBytes + 1];
   explicit Path(const char* name) noexcept { std::snprintf(text, sizeof text, "%s/%s", kFolder, name); }
 };
 
-// "/proc/self/fd/N", by which a descriptor's file can be opened anew and linked.
+// The path "/proc/self/fd/N", with which the file of a descriptor can be opened again and linked.
 struct Link {
   char text[sizeof "/proc/self/fd" + 16];
   explicit Link(int descriptor) noexcept { std::snprintf(text, sizeof text, "/proc/self/fd/%d", descriptor); }
 };
 
-// The error of a call that went through a Link: the file is there, so what is missing is /proc.
+// The error of a call with a Link. The file exists, so if something is missing it is /proc.
 int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }
 
 }  // namespace
@@ -67,7 +68,7 @@ int posix::open_names(DIR** folder) noexcept {
 int make(std::uint64_t size, unsigned mode, int* descriptor) noexcept {
   const int file = ::open(kFolder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (file < 0) return errno;
-  // fchmod, because the mode that open is given loses the bits of the umask.
+  // fchmod is needed because open clears the bits of the umask in its mode.
   if (fchmod(file, mode) != 0 || ftruncate(file, static_cast<off_t>(size)) != 0) return fail(file);
   *descriptor = file;
   return 0;
@@ -80,7 +81,7 @@ int publish(int descriptor, const char* name) noexcept {
 int make_nameless(std::uint64_t size, int* descriptor) noexcept {
   const int file = memfd_create("judemap", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return errno;
-  // A memfd has mode 0777: whoever holds a descriptor for reading could open it anew for writing.
+  // A memfd has mode 0777, with which a process that has a descriptor for reading could open it again for writing.
   if (fchmod(file, 0600) != 0 || ftruncate(file, static_cast<off_t>(size)) != 0) return fail(file);
   *descriptor = file;
   return 0;
@@ -92,7 +93,7 @@ int seal(int descriptor, bool writes) noexcept {
 }
 
 int open(const char* name, bool writable, int* descriptor) noexcept {
-  // O_NONBLOCK: a FIFO of that name must not hold the caller up.
+  // O_NONBLOCK, so that a FIFO with that name does not block the caller.
   *descriptor = ::open(Path(name).text, access_mode(writable) | O_NOFOLLOW | O_NONBLOCK);
   return *descriptor < 0 ? errno : 0;
 }
@@ -111,7 +112,7 @@ int duplicate(int descriptor, bool writable, int* out) noexcept {
 int reopen(int descriptor, bool writable, int* out) noexcept {
   *out = ::open(Link(descriptor).text, access_mode(writable) | O_NONBLOCK);
   if (*out >= 0) return 0;
-  if (errno == EACCES) return duplicate(descriptor, writable, out);  // it was handed over on purpose
+  if (errno == EACCES) return duplicate(descriptor, writable, out);  // this process was meant to use it
   return link_error();
 }
 
@@ -120,13 +121,13 @@ int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
   if (fstat(descriptor, &status) != 0) return errno;
   *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
   *reserved =
-      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; here it is 512
+      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; Linux has 512 bytes
   return 0;
 }
 
 int reserve(int descriptor, std::uint64_t bytes) noexcept {
-  // The kernel would first take all that is left, and then give it back. A memfd's file system has no bound: there it
-  // would take all that the machine has, and other processes with it.
+  // The kernel would first allocate all that is left, and then free it again. The file system of a memfd has no limit
+  // of its own: there it would take all memory of the machine, and other processes would suffer.
   struct statvfs space;
   struct stat status;
   if (fstatvfs(descriptor, &space) == 0 && fstat(descriptor, &status) == 0) {
@@ -135,8 +136,8 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept {
     const std::uint64_t room = bounded ? std::uint64_t{space.f_bavail} * space.f_frsize : memory::physical();
     if (bytes > has && bytes - has > room && (bounded || room != 0)) return ENOSPC;
   }
-  // In pieces, each without interruption: kernels give up all that the call has reserved when a signal comes, and under
-  // a profiler's timer a large reservation would never end.
+  // Reserve the memory in pieces. When a signal comes, the kernel gives up all that the call has reserved, so under a
+  // profiler's timer one large reservation would never end.
   constexpr std::uint64_t kPiece = std::uint64_t{64} << 20;
   for (std::uint64_t done = 0; done < bytes; done += kPiece) {
     int error;

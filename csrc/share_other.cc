@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Where segments can't be shared between processes yet: every call says so.
+// For systems where segments can't be shared between processes yet. Every call returns that error.
 
 #if !defined(__linux__) && !defined(_WIN32) && !defined(__APPLE__)
 
@@ -29,6 +29,8 @@ void close(int) noexcept {}
 int Locks::take(int, unsigned) noexcept { return ENOSYS; }
 void Locks::give(unsigned) noexcept {}
 int locked(int, unsigned, bool*) noexcept { return ENOSYS; }
+int hold(int) noexcept { return ENOSYS; }
+int held(int, bool*) noexcept { return ENOSYS; }
 Names::~Names() { static_cast<void>(folder_); }
 int Names::open() noexcept { return ENOSYS; }
 const char* Names::next(void*, std::size_t) noexcept { return nullptr; }

@@ -12,6 +12,7 @@
 
 #include "judemap/protocol.h"
 #include "judemap/stream_protocol.h"
+#include "process.h"
 #include "share.h"
 
 namespace judemap {
@@ -49,6 +50,7 @@ class File {
   bool read(std::uint64_t offset, Word* word) const noexcept {
     return read(offset, word, sizeof *word);
   }
+  bool held(bool* held) const noexcept { return share::held(descriptor_, held) == 0; }
   // As Mapping has it: a lock that can't be asked for counts as held.
   bool locked(unsigned byte) const noexcept {
     bool locked = true;
@@ -218,6 +220,32 @@ bool look_at_readers(const File& file, const jm_stream_block& block, jm_info* ou
   return true;
 }
 
+jm_presence presence_of(process::Life life) noexcept {
+  switch (life) {
+    case process::Life::kAlive:
+      return JM_PRESENT;
+    case process::Life::kGone:
+      return JM_GONE;
+    case process::Life::kUnknown:
+      break;
+  }
+  return JM_PRESENCE_UNKNOWN;
+}
+
+// Who made it, and who has it open.
+void look_at_holders(const File& file, jm_info* out) noexcept {
+  const std::size_t at = out->kind == JM_KIND_STREAM ? JM_STREAM_CREATOR_OFFSET : JM_CREATOR_OFFSET;
+  if (out->marked == 0 || !file.read(at, &out->creator)) out->creator = {};
+  out->creator_presence = presence_of(process::life_of(out->creator));
+  bool held = false;
+  const bool told = file.held(&held);
+  if (held) {
+    out->holders = JM_PRESENT;
+  } else if (told && out->creator.process != 0 && (out->flags & JM_FLAG_WRITERS_WAKE) != 0) {
+    out->holders = JM_GONE;
+  }
+}
+
 // What can be known of a file that is open.
 jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
   bool reserved;
@@ -259,6 +287,7 @@ jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
   out->writer = writer_of(file, out->marked != 0, (out->flags & JM_FLAG_WRITERS_WAKE) != 0);
   if (status == JM_ERR_BUSY && !stream && out->writer == JM_WRITER_DIED) status = JM_ERR_WRITER_DIED;
   out->tensor_status = status;
+  look_at_holders(file, out);
   if (stream) {
     out->slots = found.stream.slots;
     if (!look_at_readers(file, found.stream, out)) return cut_short(why);

@@ -16,10 +16,10 @@ Stream::~Stream() {
   if (!protocol_.inherited()) writer_.~TicketLock();
 }
 
-// Ends the handle. With the writers' lock, where there may be other threads.
+// Ends the handle, with the writers' lock held if there may be other threads.
 void Stream::close() noexcept {
   if (protocol_.header() == nullptr) return;
-  const bool alone = protocol_.inherited();  // a forked child takes no locks, and has one thread
+  const bool alone = protocol_.inherited();  // a forked child takes no locks; it has only one thread
   for (Reader* reader = readers_; reader != nullptr; reader = reader->next_) {
     if (!alone) reader->mutex_.lock();
     protocol_.leave(&reader->place_);
@@ -50,8 +50,8 @@ jm_status Stream::retire() noexcept {
   return error == 0 ? JM_OK : JM_ERR_SYSTEM;
 }
 
-// Makes attempts with the writers' lock until one finds a slot. While it waits for one, others may write. With
-// `keep_lock` the lock stays the caller's after an attempt that succeeded.
+// Makes attempts with the writers' lock held, until one of them finds a slot. The lock is free while it waits. With
+// `keep_lock` the caller has the lock after an attempt that succeeded.
 template <class Attempt>
 jm_status Stream::until_slot(std::int64_t timeout, bool keep_lock, Attempt&& attempt) noexcept {
   if (protocol_.inherited()) return JM_ERR_FORKED;
@@ -69,7 +69,7 @@ jm_status Stream::until_slot(std::int64_t timeout, bool keep_lock, Attempt&& att
     if (none) status = protocol_.announce_writer(&seen);
     if (!keep_lock || none || status != JM_OK) writer_.unlock();
     if (!none) return status;
-    if (status == JM_OK) continue;  // there is one by now
+    if (status == JM_OK) continue;  // a slot has become free
     if (status != JM_ERR_NO_SLOT) return status;
     const std::int64_t left = timeout < 0 ? -1 : timeout - (now() - begun);
     if (timeout >= 0 && left <= 0) return JM_ERR_NO_SLOT;
@@ -95,7 +95,7 @@ jm_status Stream::begin(const std::uint64_t* shape, std::uint32_t ndim, std::uin
   return status;
 }
 
-// Ends what begin began, and nothing that another thread's write has begun.
+// Ends what begin() began, and not a commit that another thread's write() has begun.
 template <class End>
 jm_status Stream::end(End&& end) noexcept {
   if (protocol_.inherited()) return JM_ERR_FORKED;
@@ -154,7 +154,7 @@ void Reader::close() noexcept {
   stream_ = nullptr;
 }
 
-// Gives back the frame that is held but not kept, and makes one attempt at another.
+// Gives back the frame that is held and was not kept, and makes one attempt to take another.
 jm_status Reader::take(jm_tensor* out) noexcept {
   std::lock_guard<std::mutex> hold(mutex_);
   if (current_.version != 0) stream_->protocol_.release(&place_, current_);
@@ -179,7 +179,7 @@ jm_status Reader::next(std::int64_t timeout, jm_tensor* out) noexcept {
     attempts = 0;
     std::int64_t left = -1;
     if (timeout >= 0 && (left = timeout - (now() - begun)) <= 0) return JM_ERR_TIMEOUT;
-    // A reader that is busy for so long has a writer that does not keep to the protocol.
+    // How long to sleep when a reader finds the stream busy for long: its writer does not follow the protocol.
     constexpr std::int64_t kWhileBusy = 50'000;  // ns
     if (status == JM_ERR_BUSY) left = left < 0 ? kWhileBusy : std::min(left, kWhileBusy);
     if (const jm_status parked = protocol.park(out->version, left)) return parked;

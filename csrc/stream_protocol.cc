@@ -21,12 +21,12 @@
 namespace judemap {
 namespace {
 
-// How often a writer without a slot looks whether a reader died: a dead one gives nothing back.
+// How often a writer without a slot looks for dead readers, which give nothing back.
 constexpr std::int64_t kLookForReaders = 40'000'000;  // ns
 
 constexpr std::uint64_t bit_of(unsigned number) noexcept { return std::uint64_t{1} << number; }
 
-// The numbers whose bits are set in a word, one by one.
+// Calls `use` with the number of each bit that is set in a word.
 template <class Use>
 void each_bit(std::uint64_t word, Use&& use) {
   for (unsigned number = 0; word != 0; ++number, word >>= 1) {
@@ -34,13 +34,13 @@ void each_bit(std::uint64_t word, Use&& use) {
   }
 }
 
-// Bytes from the start to slot 0, and from a slot to the next.
+// The bytes from the start of the stream to slot 0, and from one slot to the next.
 std::size_t first_for() noexcept { return memory::whole_pages(JM_STREAM_HEADER); }
 std::size_t stride_for(std::uint64_t capacity) noexcept {
   return capacity == 0 || capacity > PTRDIFF_MAX - JM_DATA_OFFSET ? 0 : memory::whole_pages(JM_DATA_OFFSET + capacity);
 }
 
-// Bytes of a stream; 0 if that is more than can be addressed.
+// The size of a stream in bytes; 0 if that is more than can be addressed.
 std::size_t size_for(std::uint32_t slots, std::size_t stride) noexcept {
   if (stride == 0 || stride > (PTRDIFF_MAX - first_for()) / slots) return 0;
   return memory::whole_pages(first_for() + std::uint64_t{slots} * stride);
@@ -51,7 +51,7 @@ std::size_t size_for(std::uint32_t slots, std::size_t stride) noexcept {
 // ---- Making and opening ---------------------------------------------------------------------------------------------
 
 StreamProtocol::StreamProtocol() noexcept {
-  all_stays_writable_ = true;  // a reader that gives back what it held may come after the end
+  all_stays_writable_ = true;  // a reader may give back a slot after the end
 }
 
 StreamProtocol::~StreamProtocol() {
@@ -68,7 +68,8 @@ void StreamProtocol::adopt_layout(const jm_stream_block& block, bool every_frame
 
 namespace {
 
-// What a new stream says of itself. JM_ERR_ARGUMENT for a number of slots that can't be, JM_ERR_CAPACITY.
+// Fills in the block of a new stream's header. JM_ERR_ARGUMENT for a number of slots that is not possible,
+// JM_ERR_CAPACITY.
 jm_status new_block(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags, jm_stream_block* block,
                     std::size_t* size) noexcept {
   if (slots < 2 || slots > JM_STREAM_SLOTS || (flags & JM_FOREIGN_WRITERS) != 0) return JM_ERR_ARGUMENT;
@@ -140,7 +141,7 @@ const char* StreamProtocol::judge(const jm_header& first, std::uint64_t bytes, F
   found->capacity = first.capacity.load(std::memory_order_relaxed);
   if (block.slots < 2 || block.slots > JM_STREAM_SLOTS) return "it has fewer than 2 slots, or more than 256";
   if (block.readers != JM_STREAM_READERS) return "it has places for another number of readers";
-  // Slots lie on 256-byte boundaries at least, and on pages of every creator.
+  // Slots begin on 256-byte boundaries at least, and on page boundaries of the creator.
   if (block.first < JM_STREAM_HEADER || block.first > bytes || block.first % 4096 != 0 || block.stride % 4096 != 0) {
     return "its slots lie where they can't";
   }
@@ -159,8 +160,9 @@ jm_status StreamProtocol::attach() noexcept {
   return JM_OK;
 }
 
-// Takes up what the writer before has left. One that died may have ended a commit in its slot and not in the header:
-// the frame counts, because a reader may have it already. Or it was in the middle of one: that slot is then empty.
+// Repairs what the previous writer has left. If it died after it had ended a commit in the slot and before it did in
+// the header, the frame counts, because a reader may already have it. If it died in the middle of a commit, the slot is
+// made empty.
 void StreamProtocol::recover() noexcept {
   frame_ = head().sequence.load(std::memory_order_seq_cst) / 2;
   std::uint64_t last = frame_;
@@ -169,8 +171,8 @@ void StreamProtocol::recover() noexcept {
     const std::uint64_t sequence = slot.sequence.load(std::memory_order_acquire);
     frames_[i] = sequence / 2;
     if ((sequence & 1) != 0 || frames_[i] > frame_ + 1) {
-      // Whoever has pinned it may have had it before the writer made it odd, and died without a look at the pins: then
-      // the metadata is a frame's that is held.
+      // A reader that has pinned the slot may have had it before the writer made the sequence odd, if the writer died
+      // before it looked at the pins. The metadata is then that of a frame that is held.
       if (pins(i).load(std::memory_order_seq_cst) == 0) {
         slot.sequence.store(1, std::memory_order_relaxed);
         std::atomic_thread_fence(std::memory_order_release);
@@ -184,11 +186,11 @@ void StreamProtocol::recover() noexcept {
     }
     order_[i] = static_cast<std::uint8_t>(i);
   }
-  // Two slots that say that they have the same frame: somebody wrote to the stream who does not keep to the protocol.
-  // The newest is never written to, and so there could be no slot that is.
+  // If two slots say that they have the same frame, a program that does not follow the protocol wrote to the stream.
+  // The slot of the newest frame is never written to, so otherwise there might be no slot that can be written to.
   for (std::uint32_t i = 0; i < slots_; ++i) {
     const std::uint64_t frame = frames_[i];
-    if (frame == 0 || frame + slots_ <= last) continue;  // those before have no entry any more
+    if (frame == 0 || frame + slots_ <= last) continue;  // older frames have no entry any more
     if (head().table[frame % slots_].load(std::memory_order_relaxed) == i) continue;
     slot(i)->sequence.store(0, std::memory_order_release);
     frames_[i] = 0;
@@ -197,37 +199,38 @@ void StreamProtocol::recover() noexcept {
   frame_ = last;
   wanted_ = 0;
   head().sequence.store(2 * frame_, std::memory_order_seq_cst);
-  wake_waiters();  // the writer before may have died between its commit and the wake
+  wake_waiters();  // the previous writer may have died between its commit and the wake
 }
 
-// Of the frames that readers want next, the oldest; the one that comes next if there are no readers.
+// The oldest of the frames that readers want next; if there are no readers, the frame after the newest one.
 std::uint64_t StreamProtocol::oldest_wanted() const noexcept {
   std::uint64_t oldest = frame_ + 1;
-  // Sequentially consistent, after the commit's store to sequence: see join().
+  // Sequentially consistent, and after the commit's store to sequence: see join().
   each_bit(head().readers.load(std::memory_order_seq_cst), [&](unsigned number) {
-    // Acquire: pairs with hold(), where the pin comes before it. Sequentially consistent: after announce_writer()'s
-    // store to writer_waits.
+    // Acquire: pairs with hold(), where the pin comes before the cursor. Sequentially consistent, and after
+    // announce_writer()'s store to writer_waits.
     const std::uint64_t cursor = head().places[number].cursor.load(std::memory_order_seq_cst);
-    // 0: it joins. Else a living reader is at most `slots` behind: what is not is no reader's doing, and holds up
-    // nobody.
+    // 0 means that the reader joins. Otherwise a living reader is at most `slots` behind. A cursor that is further
+    // behind was not stored by a reader, and must not make the writer wait.
     if (cursor < oldest && (cursor == 0 || cursor + slots_ > frame_)) oldest = cursor;
   });
   return oldest;
 }
 
-// Whether a slot's frame is one that may go, its pins aside.
+// Whether a slot's frame may be overwritten. This does not look at the pins.
 bool StreamProtocol::may_write(std::uint32_t index) const noexcept {
   const std::uint64_t frame = frames_[index];
   return frame == 0 || (frame != frame_ && (!every_frame_ || frame < wanted_));
 }
 
-// Makes the slot's sequence odd, unless somebody holds it.
+// Makes the slot's sequence odd. Returns false if a reader holds the slot.
 bool StreamProtocol::mark(std::uint32_t index) noexcept {
   if (pins(index).load(std::memory_order_acquire) != 0) return false;
   std::atomic<std::uint64_t>& sequence = slot(index)->sequence;
   const std::uint64_t before = 2 * frames_[index];
   sequence.store(before | 1, std::memory_order_relaxed);
-  // Before the look at the pins; and a release fence, before what is stored to the slot (W1 of seqlock.h).
+  // The store of the odd sequence comes before the look at the pins. This is also the release fence before the stores
+  // to the slot (W1 of seqlock.h).
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (pins(index).load(std::memory_order_seq_cst) == 0) return true;
   sequence.store(before, std::memory_order_release);  // nothing was written
@@ -242,7 +245,7 @@ int StreamProtocol::choose() noexcept {
   return -1;
 }
 
-// Takes away what dead readers left. Whether there was one.
+// Takes back what dead readers held. Returns whether there was one.
 bool StreamProtocol::reclaim() noexcept {
   if (!shared_) return false;
   const std::int64_t time = now();
@@ -252,7 +255,8 @@ bool StreamProtocol::reclaim() noexcept {
   for (std::uint32_t i = 0; i < slots_; ++i) present |= pins(i).load(std::memory_order_relaxed);
   bool found = false;
   each_bit(present, [&](unsigned number) {
-    // Taking it, not only asking: a new reader of this number could come in between, and would lose its pin.
+    // Take the lock instead of only asking for it: a new reader with this number could come in between, and would lose
+    // its pin.
     const int descriptor = descriptor_.load(std::memory_order_relaxed);
     if (lock_->take(descriptor, 1 + number) != 0) return;
     forget(number);
@@ -262,7 +266,7 @@ bool StreamProtocol::reclaim() noexcept {
   return found;
 }
 
-// Takes a number's pins and place away. By its owner, or who has its lock.
+// Clears the pins and the place of a reader's number. Called by its owner, or with its lock held.
 void StreamProtocol::forget(unsigned number) noexcept {
   const std::uint64_t bit = bit_of(number);
   for (std::uint32_t i = 0; i < slots_; ++i) {
@@ -280,7 +284,8 @@ jm_status StreamProtocol::open_commit(const Metadata& metadata) noexcept {
   }
   int index = choose();
   if (index < 0) {
-    // Where the newest wins, a reader may have gone from the one slot to the other while they were looked at in turn.
+    // Without JM_EVERY_FRAME, a reader may have moved from one slot to another while the writer looked at one after the
+    // other.
     wanted_ = oldest_wanted();
     index = choose();
   }
@@ -307,7 +312,7 @@ void StreamProtocol::move_in_order(std::uint32_t index, bool newest) noexcept {
 }
 
 jm_status StreamProtocol::commit() noexcept {
-  // A child has its parent's commit in its copy of the handle, and the memory itself.
+  // A forked child has in its copy of the handle the commit that its parent began, and shares the memory itself.
   if (inherited()) return JM_ERR_FORKED;
   if (!committing_) return JM_ERR_ARGUMENT;
   committing_ = false;
@@ -317,7 +322,7 @@ jm_status StreamProtocol::commit() noexcept {
   // W2 of seqlock.h; release: pairs with the load in hold().
   slot(index_)->sequence.store(2 * frame_, std::memory_order_release);
   head().table[frame_ % slots_].store(index_, std::memory_order_relaxed);
-  // Sequentially consistent: before the look at who waits, and who has a place.
+  // Sequentially consistent, and before the look for parked readers and for places.
   head().sequence.store(2 * frame_, std::memory_order_seq_cst);
   committed();
   return JM_OK;
@@ -366,8 +371,8 @@ jm_status StreamProtocol::fill(const std::uint64_t* shape, std::uint32_t ndim, s
   return commit();
 }
 
-// writer_waits is sequentially consistent with the pins and cursors: either this look sees what was given back, or who
-// gives back sees that a writer waits, and changes `released` after it was loaded here.
+// writer_waits is sequentially consistent with the pins and cursors. Either this look sees what was given back, or the
+// reader that gives back sees that a writer waits, and changes `released` after it was loaded here.
 jm_status StreamProtocol::announce_writer(std::uint32_t* seen) noexcept {
   if (closed()) return JM_ERR_CLOSED;
   if (inherited()) return JM_ERR_FORKED;
@@ -394,7 +399,7 @@ void StreamProtocol::wake_writer() noexcept {
   wait::wake_all(&head().released, shared_);
 }
 
-// Wakes a writer that waits for a slot. Call it after what may have made one free.
+// Wakes a writer that waits for a slot. Called after a change that may have made one free.
 void StreamProtocol::given_back() noexcept {
   if (head().writer_waits.load(std::memory_order_seq_cst) == 0) return;
   if (head().writer_waits.exchange(0, std::memory_order_seq_cst) != 0) wake_writer();
@@ -427,22 +432,23 @@ jm_status StreamProtocol::join(Reader* reader) noexcept {
     }
   }
   if (number == JM_STREAM_READERS) return JM_ERR_NO_PLACE;
-  forget(number);  // what a dead one left
+  forget(number);  // what a dead reader left
   own_ |= bit_of(number);
   jm_place& place = head().places[number];
   place.process.store(fork::process(), std::memory_order_relaxed);
-  // It wants all, until it knows where it begins: a number would be out of date if commits came in between.
+  // The cursor is 0, which keeps all frames, until the reader knows where it begins. A number would be out of date if
+  // commits came in between.
   place.cursor.store(0, std::memory_order_seq_cst);
   head().readers.fetch_or(bit_of(number), std::memory_order_seq_cst);
-  // Frames that were committed by a writer who had not seen the place may be gone already. All that come after this
-  // load are by one who looks at the places, and sees this one, before it takes their slots.
+  // A writer that had not seen this place yet may have overwritten the frames before this load. Every commit after this
+  // load looks at the places and sees this one before it takes a slot.
   reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;
   place.cursor.store(reader->seen_ + 1, std::memory_order_seq_cst);
   reader->number_ = number;
   reader->joined_ = true;
   reader->next_ = readers_;
   readers_ = reader;
-  given_back();  // what a dead one held, and what a writer left to this one while it joined
+  given_back();  // what a dead reader held, and what a writer kept while this one joined
   return JM_OK;
 }
 
@@ -464,12 +470,14 @@ void StreamProtocol::leave(Reader* reader) noexcept {
 }
 
 void StreamProtocol::unpin(Reader* reader, std::uint32_t index) noexcept {
-  // Release: the reader's loads of the frame come before it, and the writer's stores to the slot after its look at it.
+  // Release: the reader's loads of the frame come before this, and the writer's stores to the slot come after it has
+  // seen this.
   pins(index).fetch_and(~bit_of(reader->number_), std::memory_order_seq_cst);
   given_back();
 }
 
-// Takes the frame in a slot that has this reader's pin, and whose sequence was then found to be that of the frame.
+// Takes the frame in a slot on which this reader has a pin, and whose sequence was that of the frame after the pin was
+// set.
 jm_status StreamProtocol::hold(Reader* reader, std::uint32_t index, std::uint64_t frame, jm_tensor* out) noexcept {
   const jm_status status = snapshot_of(*slot(index), capacity_, out, [](const Metadata&) { return JM_OK; });
   if (status != JM_OK) return status == JM_ERR_CORRUPT ? JM_ERR_CORRUPT : JM_ERR_BUSY;
@@ -479,7 +487,8 @@ jm_status StreamProtocol::hold(Reader* reader, std::uint32_t index, std::uint64_
   const std::uint64_t skipped = frame - reader->seen_ - 1;
   if (skipped != 0) reader->missed_.store(reader->missed() + skipped, std::memory_order_relaxed);
   reader->seen_ = frame;
-  // Release: after the pin, so that a writer that sees the reader go past the frame sees that it holds it.
+  // Release, and after the pin: a writer that sees that the reader has gone past the frame also sees that it holds the
+  // frame.
   head().places[reader->number_].cursor.store(frame + 1, std::memory_order_release);
   return JM_OK;
 }
@@ -491,35 +500,37 @@ jm_status StreamProtocol::take(Reader* reader, jm_tensor* out) noexcept {
   return every_frame_ ? take_next(reader, out) : take_newest(reader, out);
 }
 
-// The slot of the newest frame, or what is there by the time that it is pinned: a slot's frames only grow, so that any
-// that is not older than the newest was the newest at some time since this began. If the writer is in the slot, the
-// newest is in another by now.
+// Takes the frame of the newest frame's slot, or what is there when the slot is pinned. The frames of a slot only get
+// newer, so a frame that is not older than the newest one was itself the newest at some time during this call. If the
+// writer is in the slot, the newest frame is now in another slot.
 jm_status StreamProtocol::take_newest(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   out->version = 2 * newest;
   if (newest <= reader->seen_) return JM_ERR_EMPTY;
   const std::uint32_t index = head().table[newest % slots_].load(std::memory_order_relaxed);
   if (index >= slots_) return JM_ERR_CORRUPT;
-  if (reader->held_[index].load(std::memory_order_relaxed) != 0) return JM_ERR_BUSY;  // an entry of another frame
+  if (reader->held_[index].load(std::memory_order_relaxed) != 0)
+    return JM_ERR_BUSY;  // the reader holds another frame there
   pins(index).fetch_or(bit_of(reader->number_), std::memory_order_seq_cst);
-  // Sequentially consistent, after the pin: see mark(). Acquire: pairs with commit().
+  // Sequentially consistent, and after the pin: see mark(). Acquire: pairs with commit().
   const std::uint64_t sequence = slot(index)->sequence.load(std::memory_order_seq_cst);
   jm_status status = JM_ERR_BUSY;
   if ((sequence & 1) == 0 && sequence >= 2 * newest) {
-    // A writer is one frame ahead of its header at most.
+    // A writer is at most one frame ahead of the header.
     status = sequence / 2 > version() / 2 + 1 ? JM_ERR_CORRUPT : hold(reader, index, sequence / 2, out);
   }
   if (status != JM_OK) unpin(reader, index);
   return status;
 }
 
-// The frame at the cursor, which keeps writers away from it.
+// Takes the frame at the cursor. The cursor keeps writers away from that frame.
 jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
   const std::uint64_t newest = version() / 2;
   const std::uint64_t frame = reader->seen_ + 1;
   out->version = 2 * newest;
   if (newest < frame) {
-    // A cursor that others have changed would hold up the writer, which this reader waits for.
+    // If another program has changed the cursor, store it again: the writer would wait for this reader, and this reader
+    // for the writer.
     std::atomic<std::uint64_t>& cursor = head().places[reader->number_].cursor;
     if (cursor.load(std::memory_order_relaxed) != frame) {
       cursor.store(frame, std::memory_order_seq_cst);
@@ -534,8 +545,8 @@ jm_status StreamProtocol::take_next(Reader* reader, jm_tensor* out) noexcept {
     if (there && hold(reader, index, frame, out) == JM_OK) return JM_OK;
     unpin(reader, index);
   }
-  // Somebody wrote to the stream who does not keep to the protocol. From the next call on, the reader goes on with what
-  // comes then.
+  // A program that does not follow the protocol wrote to the stream. From the next call on, the reader goes on with the
+  // frames that come then.
   reader->missed_.store(reader->missed() + newest - reader->seen_, std::memory_order_relaxed);
   reader->seen_ = newest;
   head().places[reader->number_].cursor.store(newest + 1, std::memory_order_seq_cst);
@@ -617,7 +628,7 @@ void StreamProtocol::close() noexcept {
   if (closed()) return;
   while (readers_ != nullptr) leave(readers_);
   Mapping::close();
-  if (!inherited()) wake_writer();  // one of this handle finds it closed
+  if (!inherited()) wake_writer();  // so that a writer of this handle sees that it is closed
 }
 
 }  // namespace judemap

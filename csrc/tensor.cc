@@ -8,7 +8,7 @@
 namespace judemap {
 namespace {
 
-// a * b into *product; false if that overflows.
+// Stores a * b in *product. Returns false if that overflows.
 bool multiply(std::uint64_t a, std::uint64_t b, std::uint64_t* product) noexcept {
 #ifdef __GNUC__
   return !__builtin_mul_overflow(a, b, product);

@@ -1,5 +1,5 @@
-// What is said of a tensor: the rules that a header has to keep, and one attempt at a snapshot that keeps them.
-// Segments and the slots of streams have it in common.
+// The metadata of a tensor: the rules that a header has to follow, and one attempt at a snapshot that checks them.
+// Segments and the slots of streams both use it.
 #ifndef JUDEMAP_TENSOR_H
 #define JUDEMAP_TENSOR_H
 
@@ -12,13 +12,13 @@
 
 namespace judemap {
 
-// Checks a tensor that is to be written against the table of types and the capacity.
+// Checks a tensor that is to be written against the element types and the capacity, and fills in *metadata.
 jm_status describe(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t capacity,
                    Metadata* metadata) noexcept;
 
-// One attempt at a snapshot of a segment that has room for `capacity` bytes. `copy` is called within it, with metadata
-// that could be true, and returns a status. Fills in all of *out but its data: also with JM_ERR_CORRUPT, and with what
-// `copy` returns; of JM_ERR_BUSY and JM_ERR_EMPTY only the version means something.
+// Makes one attempt at a snapshot of a segment with room for `capacity` bytes. `copy` is called during the attempt,
+// with metadata that is possible, and returns a status. All of *out except data is filled in, also with JM_ERR_CORRUPT
+// and with any status of `copy`. With JM_ERR_BUSY and JM_ERR_EMPTY only the version is valid.
 template <class Copy>
 jm_status snapshot_of(const jm_header& header, std::uint64_t capacity, jm_tensor* out, Copy&& copy) noexcept {
   Metadata metadata;

@@ -55,10 +55,11 @@ class Lock {
   SRWLOCK lock_ = SRWLOCK_INIT;
 };
 
-// What threads of all processes park on that wait for one word of a mapping: two events that only SetEvent and
-// ResetEvent change, used in turn. See wait_windows.cc.
+// What threads of all processes park on that wait for one word of a mapping: events that only SetEvent and ResetEvent
+// change, used in turn. See wait_windows.cc.
 struct Bell {
-  HANDLE events[2] = {nullptr, nullptr};
+  static constexpr unsigned kEvents = 4;  // a power of 2: their turn goes on where the generation begins anew
+  HANDLE events[kEvents] = {};
   bool shared = false;                           // they have names, and the header has the generation
   std::atomic<std::uint32_t> own_generation{0};  // where the one in the header is not ours to change
   std::atomic<std::uint32_t> parked{0};          // threads that are parked through this mapping

@@ -17,17 +17,17 @@
 namespace judemap {
 namespace wait {
 
-// A word to park on, for as long as it holds `expected`. The kernel compares and parks in one step, so that a change
-// that comes in between is not slept through.
+// A word to park on as long as it holds `expected`. The kernel compares and parks in one step, so a change in between
+// is not missed.
 struct Word {
   const void* address;  // 4 bytes, aligned
   std::uint32_t expected;
-  bool shared;  // other processes wake it too
+  bool shared;  // other processes may wake it too
 };
 
 constexpr std::int64_t kForever = -1;
 
-// Words that park_any takes at most; 1 where the platform can't park on several.
+// How many words park_any takes at most; 1 if the platform can't park on several.
 std::size_t most_words() noexcept;
 
 // Tells the processor that this thread spins.
@@ -39,7 +39,7 @@ inline void pause() noexcept {
 #endif
 }
 
-// Looks again and again, for some time in nanoseconds. Whether `over` was true in the end.
+// Calls `over` repeatedly, for at most this many nanoseconds. Returns whether it was true in the end.
 template <class Over>
 bool spin(std::int64_t nanoseconds, Over&& over) noexcept {
   if (nanoseconds <= 0) return false;
@@ -52,20 +52,21 @@ bool spin(std::int64_t nanoseconds, Over&& over) noexcept {
   return false;
 }
 
-// Parks until one of the words is woken, holds another value than expected, or `timeout` nanoseconds have passed
-// (kForever: never). May return early for no reason. `count` is at most most_words().
+// Parks until one of the words is woken, one of them does not hold its expected value, or `timeout` nanoseconds have
+// passed (kForever: without limit). It may return early for no reason. `count` is at most most_words().
 void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexcept;
 
-// Wakes all threads that are parked on the word, of all processes if it is shared. False if there was none.
+// Wakes all threads that are parked on the word; of all processes if it is shared. Returns false if there was none.
 bool wake_all(const void* address, bool shared) noexcept;
 
-// A counter that turns a descriptor readable: how the parker reaches a poller. The descriptor is the caller's to close;
-// `event` is what signal_event takes, until close_event. Errors are errno values.
+// Makes a counter that turns a descriptor readable, by which the parker reaches a poller. The descriptor is the
+// caller's to close; `event` is what signal_event takes, until close_event. Errors are errno values.
 int make_event(int* descriptor, int* event) noexcept;
 void signal_event(int event) noexcept;
 void close_event(int event) noexcept;
 
-// Blocks the signals that a program handles, in this thread, as long as it lives. Faults stay as they are.
+// Blocks in this thread, for as long as the object exists, the signals that a program handles. Signals for faults are
+// not blocked.
 class WithoutSignals {
 #ifndef _WIN32
  public:

@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Waiting on Linux: futex, futex_waitv (since 5.16) for several words, eventfd.
+// Waiting on Linux, with futex, with futex_waitv (since Linux 5.16) for several words, and with eventfd.
 
 #ifdef __linux__
 
@@ -20,7 +20,8 @@ namespace judemap {
 namespace wait {
 namespace {
 
-// The kernel's interface for futex_waitv, which older headers lack. Same number on every architecture.
+// The kernel's interface for futex_waitv, which older headers do not have. Its number is the same on every
+// architecture.
 constexpr long kFutexWaitv = 449;
 constexpr std::size_t kMostWords = 128;
 struct WaitvEntry {
@@ -32,7 +33,7 @@ struct WaitvEntry {
 constexpr std::uint32_t kFutex32 = 2;         // FUTEX_32
 constexpr std::uint32_t kFutexPrivate = 128;  // FUTEX_PRIVATE_FLAG
 
-// A time as the kernel takes it on every architecture; the C library's timespec has 32 bits on some.
+// A time as the kernel takes it on every architecture. The C library's timespec has 32-bit fields on some.
 struct Time {
   std::int64_t seconds;
   std::int64_t nanoseconds;
@@ -47,7 +48,7 @@ long futex(const void* address, int operation, std::uint32_t value, const Time* 
   const long result = syscall(SYS_futex_time64, address, operation, value, timeout, nullptr, 0);
   if (result == 0 || errno != ENOSYS) return result;
 #endif
-  // The kernel's own words, whatever the C library's timespec looks like.
+  // The words of the kernel's interface, which need not be those of the C library's timespec.
   long words[2] = {0, 0};
   if (timeout != nullptr) {
     words[0] = timeout->seconds > LONG_MAX ? LONG_MAX : static_cast<long>(timeout->seconds);
@@ -59,8 +60,8 @@ long futex(const void* address, int operation, std::uint32_t value, const Time* 
 }  // namespace
 
 std::size_t most_words() noexcept {
-  // A call that waits for nothing tells whether there is such a call: a kernel that has it finds fault with the number
-  // of words. Kernels that lack it, and the filters of sandboxes, answer in many ways.
+  // Make the call with no words to wait for, to see whether the kernel has it. A kernel that has it reports that the
+  // number of words is invalid. Kernels and sandboxes without it return various errors.
   static const std::size_t most = [] {
     const long result = syscall(kFutexWaitv, nullptr, 0, 0, nullptr, CLOCK_MONOTONIC);
     return result < 0 && errno == EINVAL ? kMostWords : std::size_t{1};
@@ -80,7 +81,7 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
     entries[i] = {words[i].expected, reinterpret_cast<std::uintptr_t>(words[i].address),
                   kFutex32 | (words[i].shared ? 0 : kFutexPrivate), 0};
   }
-  // Unlike futex, this call takes a point in time.
+  // This call takes a point in time, unlike futex, which takes a duration.
   Time until = {};
   if (timeout != kForever) {
     timespec now;
@@ -102,7 +103,7 @@ int make_event(int* descriptor, int* event) noexcept {
 
 void signal_event(int event) noexcept {
   const std::uint64_t one = 1;
-  // Fails only where the counter is full, and then the descriptor is readable anyway.
+  // This fails only if the counter is full, and then the descriptor is readable anyway.
   if (write(event, &one, sizeof one) < 0) return;
 }
 

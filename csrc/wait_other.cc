@@ -1,8 +1,8 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
-// Waiting where there is nothing better yet: a parked thread looks every millisecond. Segments can't be shared between
-// processes there, so that only C and C++ threads in one process park here.
+// For systems without anything better yet: a parked thread looks every millisecond. Segments can't be shared between
+// processes there, so only C and C++ threads of one process park here.
 
 #if !defined(__linux__) && !defined(_WIN32) && !defined(__APPLE__)
 

@@ -2,19 +2,22 @@
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
 //
 // Waiting on Windows. WaitOnAddress parks on a word, but wakes nobody of another process: words that are shared have
-// two named events each, which stay set until they are reset, and are used in turn. Who parks takes the event of the
-// generation that he reads, and then looks at the word; who wakes resets the other event, begins the next generation,
+// four named events each, which stay set until they are reset, and are used in turn. Who parks takes the event of the
+// generation that he reads, and then looks at the word; who wakes resets the next event, begins the next generation,
 // and sets the event of the one before: all who read that one pass, whether they sleep already or are about to.
 //
-// One kind of wake is missed: by a thread that is held up between its look at the word and its sleep for as long as two
-// wakes take. It looks up when its time is over (Mapping::nap), as a thread does whose waker died between two steps.
+// An event stays set for two wakes more. Two events would not do: who sees a commit before its waker has begun the next
+// generation parks, to wait for the commit after, on an event that this waker sets and the next one resets. So one kind
+// of wake is missed: by a thread that is held up between its look at the word and its sleep for as long as three wakes
+// take. It looks up when its time is over (Mapping::nap), as a thread does whose waker died between two steps.
 
 #ifdef _WIN32
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
-#include <cstdio>
+#include <cwchar>
 #include <mutex>
 #include <shared_mutex>
 
@@ -40,7 +43,7 @@ struct Addresses {
 };
 
 const Addresses& addresses() noexcept {
-  static const Addresses functions;
+  static const Addresses functions{};
   return functions;
 }
 
@@ -110,7 +113,7 @@ bool has_events(const View& view) noexcept {
 bool hang(View& view, std::size_t index, bool wake) noexcept {
   Bell& bell = view.bells[index];
   if (bell.events[0] != nullptr) return true;
-  wchar_t names[2][64];
+  wchar_t names[Bell::kEvents][64];
   bell.shared = has_events(view);
   if (bell.shared) {
     std::atomic<std::uint64_t>& key = events_of(view)->key;
@@ -119,22 +122,22 @@ bool hang(View& view, std::size_t index, bool wake) noexcept {
       if (wake || !windows::random(&fresh, sizeof fresh) || fresh == 0) return false;
       if (key.compare_exchange_strong(known, fresh, std::memory_order_seq_cst)) known = fresh;
     }
-    for (unsigned i = 0; i < 2; ++i) {
+    for (unsigned i = 0; i < Bell::kEvents; ++i) {
       std::swprintf(names[i], 64, L"Local\\judemap-%016llx-%u-%u", static_cast<unsigned long long>(known),
                     static_cast<unsigned>(index), i);
     }
   } else if (wake) {
     return false;
   }
-  HANDLE made[2];
-  for (unsigned i = 0; i < 2; ++i) {
+  HANDLE made[Bell::kEvents];
+  for (unsigned i = 0; i < Bell::kEvents; ++i) {
     made[i] = CreateEventW(nullptr, TRUE, FALSE, bell.shared ? names[i] : nullptr);
     if (made[i] == nullptr) {
-      if (i == 1) CloseHandle(made[0]);
+      while (i != 0) CloseHandle(made[--i]);
       return false;
     }
   }
-  std::copy(made, made + 2, bell.events);
+  std::copy(made, made + Bell::kEvents, bell.events);
   return true;
 }
 
@@ -163,7 +166,7 @@ struct Ticket {
     }
     found->bells[index].parked.fetch_add(1, std::memory_order_seq_cst);
     generation = generation_of(*found, index).load(std::memory_order_seq_cst);
-    event = found->bells[index].events[generation % 2];
+    event = found->bells[index].events[generation % Bell::kEvents];
     const bool same = load(word.address) == word.expected;
     view = std::move(found);
     return same;
@@ -212,8 +215,8 @@ bool wake_shared(const void* address) noexcept {
   if (!hang(*view, index, true)) return false;
   std::atomic<std::uint32_t>& now = generation_of(*view, index);
   std::uint32_t generation = now.load(std::memory_order_seq_cst);
-  const HANDLE event = bell.events[generation % 2];
-  ResetEvent(bell.events[(generation + 1) % 2]);
+  const HANDLE event = bell.events[generation % Bell::kEvents];
+  ResetEvent(bell.events[(generation + 1) % Bell::kEvents]);
   // If another one is quicker, the event below is set twice.
   now.compare_exchange_strong(generation, generation + 1, std::memory_order_seq_cst);
   SetEvent(event);
@@ -244,7 +247,7 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
       if (!sleeps || std::find(events, events + n, tickets[i].event) != events + n) continue;
       events[n] = tickets[i].event;
     } else {  // one at most: a parker's own
-      thread_local const OwnEvent event;
+      thread_local const OwnEvent event{};
       if (event.handle == nullptr) {
         sleeps = false;
         continue;

@@ -42,8 +42,8 @@ int in_child(Body&& body) {
   return -2;
 }
 
-// Another process writes, and forks a child that lives on: also without a descriptor, its mapping keeps the file open.
-// When the process dies, the child must not keep its lock.
+// Another process writes, and forks a child that goes on living. The child's mapping keeps the file open even without a
+// descriptor. When the process dies, the child must not keep its lock.
 TEST(Fork, AChildDoesNotKeepADeadWritersLock) {
   for (const char* role : {"fork", "fork-close", "fork-begin"}) {
     SCOPED_TRACE(role);
@@ -70,7 +70,7 @@ TEST(Fork, AChildDoesNotKeepADeadWritersLock) {
   }
 }
 
-// A child that ends, with or without freeing what it has, is not its parent's end.
+// When a child ends, whether it frees its handles or not, the parent's handles still work.
 TEST(Fork, TheEndOfAChildIsNotItsParents) {
   const Watchdog watchdog(seconds(60));
   const Name name;
@@ -189,7 +189,7 @@ TEST(Fork, WhatAChildMayDo) {
         wrong += jm_read_into(s, &copy, 1, &tensor) != JM_OK || copy != 42;
         wrong += jm_corrupt_field(s, &tensor) != nullptr;
       } else if (!shared) {
-        // A copy of memory that nobody else writes to stays in the middle of a commit for ever.
+        // A copy of private memory stays in the middle of a commit for ever, because nobody else writes to it.
         wrong += jm_read(s, &tensor) != JM_ERR_CORRUPT;
         wrong += jm_read_into(s, &copy, 1, &tensor) != JM_ERR_CORRUPT;
       }
@@ -272,7 +272,7 @@ TEST(Fork, WhatAChildMayDo) {
   }
 }
 
-// The same for streams: nothing of them is a child's, and its end gives back nothing of its parent's.
+// The same for streams. A child can use none of the parent's, and its end gives back nothing of the parent's.
 TEST(Fork, WhatAChildMayDoWithAStream) {
   const Watchdog watchdog(seconds(60));
   for (const bool shared : {true, false}) {
@@ -362,7 +362,7 @@ TEST(Fork, WhatAChildMayDoWithAStream) {
   }
 }
 
-// A function that is new in judemap.h belongs into one of the tests above, or here.
+// A new function of judemap.h must be added to one of the tests above, or here.
 TEST(Fork, TheTestKnowsEveryFunction) {
   const std::set<std::string> elsewhere = {// They take no handle that a child could have from its parent,
                                            "jm_library_version",
@@ -402,7 +402,7 @@ TEST(Fork, TheTestKnowsEveryFunction) {
   EXPECT_GT(functions, 50);
 }
 
-// Threads of the parent hold this lock or that at the moment of the fork, by chance. Nothing that a child does hangs.
+// At the moment of the fork threads of the parent hold some of the locks, by chance. No call of the child may hang.
 TEST(Fork, WhileThreadsWrite) {
 #ifdef JM_THREAD_SANITIZER
   constexpr int kForks = 50;  // each takes long there
@@ -465,8 +465,8 @@ TEST(Fork, WhileThreadsWrite) {
   jm_parker_free(parker);
 }
 
-// A process that is started has all descriptors of its parent between fork and exec. A lock that was given back must
-// not live on in there.
+// A process that is being started has all descriptors of its parent between fork and exec. It must not keep a lock that
+// was given back.
 TEST(Fork, HandOverWhileProcessesAreStarted) {
 #ifdef JM_THREAD_SANITIZER
   constexpr int kHandOvers = 500;

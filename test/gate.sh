@@ -103,6 +103,7 @@ step fuzz fuzz
 step "Go mutants" test/mutants_go.sh
 step "C++ mutants" test/mutants_cpp.sh
 step "C++ core" test/core.sh
+step "page of judemap serve" test/browser/test
 step examples make --no-print-directory examples
 step "other platforms, core" with_tools cross
 step "other platforms, Go" cross_go

@@ -1,4 +1,4 @@
-// What several tests need: handles that free themselves, files for segments, and other processes.
+// Helpers of several tests: handles that free themselves, files for segments, and other processes.
 #ifndef JUDEMAP_TEST_HELPER_H
 #define JUDEMAP_TEST_HELPER_H
 
@@ -58,7 +58,7 @@ struct Free {
 };
 using Handle = std::unique_ptr<jm_segment, Free>;
 
-// For what a test needs before it can begin: an exception ends it as a failure.
+// For steps before a test can begin. An exception makes the test fail.
 inline void must(jm_status status, const char* what) {
   if (status == JM_OK) return;
   throw std::runtime_error(std::string(what) + ": " + jm_strerror(status) + ": " + std::strerror(errno));
@@ -68,7 +68,7 @@ inline void must(jm_status status, const char* what) {
 
 inline std::string path_of(const std::string& name) { return "/dev/shm/" + name; }
 
-// A name that no other test has, free again when the test is over.
+// A name that no other test has. It is removed at the end of the test.
 class Name {
  public:
   Name() : text_(text_of(++count_)) {}
@@ -79,7 +79,7 @@ class Name {
   const char* text() const { return text_.c_str(); }
   std::string path() const { return path_of(text_); }
 
-  // For an end without destructors.
+  // Ends the process without running destructors.
   static void remove_all() {
     for (int i = 1; i <= count_; ++i) unlink(path_of(text_of(i)).c_str());
   }
@@ -92,7 +92,7 @@ class Name {
   std::string text_;
 };
 
-// Ends the test program where a call that must return does not.
+// Ends the test program if a call that must return does not return in time.
 class Watchdog {
  public:
   explicit Watchdog(seconds limit) {
@@ -198,7 +198,8 @@ inline int descriptors() {
 
 inline std::uint32_t waiters(const Handle& segment) { return jm_base(segment.get())->waiters.load(); }
 
-// Waits until `condition` holds; false if it still does not after a time that is long enough for any machine.
+// Waits until `condition` is true. Returns false if it is still not true after a time that is long enough on any
+// machine.
 template <class Condition>
 bool eventually(Condition&& condition) {
   for (const Clock::time_point end = Clock::now() + seconds(10); !condition();) {
@@ -208,18 +209,18 @@ bool eventually(Condition&& condition) {
   return true;
 }
 
-// Tensors of which all can be told from the version (pattern.h), of n elements or one less.
+// Tensors whose content follows from the version (pattern.h), of n elements or one less.
 
 inline std::uint64_t size_of(std::uint64_t version, std::uint64_t n) { return n - version / 2 % 2; }
 
-// The version that the next commit will have. Where the writer before died in a commit, the core puts the segment right
-// first, which is a version of its own.
+// The version that the next commit will have. If the previous writer died in a commit, the core first repairs the
+// segment, which takes a version of its own.
 inline std::uint64_t next_version(const Handle& segment) {
   const std::uint64_t now = jm_version(segment.get());
   return now % 2 == 0 ? now + 2 : now + 3;
 }
 
-// Commits a tensor, stored in place, element by element. If `give_up`, the commit is given up instead.
+// Commits a tensor that is stored in place, element by element. With `give_up` the commit is aborted instead.
 inline jm_status commit(const Handle& segment, std::uint64_t n, bool give_up = false) {
   const std::uint64_t version = next_version(segment);
   const std::uint64_t shape = size_of(version, n);
@@ -242,7 +243,7 @@ inline jm_status commit(const Handle& segment, std::uint64_t n, bool give_up = f
   return JM_OK;
 }
 
-// Whether a tensor in memory of our own is that of its version.
+// Whether a tensor in private memory is the one of its version.
 inline bool whole(const jm_tensor& tensor, std::uint64_t n) {
   if (tensor.version % 2 != 0 || tensor.ndim != 1 || tensor.dtype != JM_INT64) return false;
   const std::uint64_t size = size_of(tensor.version, n);
@@ -254,7 +255,7 @@ inline bool whole(const jm_tensor& tensor, std::uint64_t n) {
   return true;
 }
 
-// Commits a frame as commit() does a tensor. `n` is at least 2. Errors: those of begin.
+// Commits a frame, as commit() does a tensor. `n` is at least 2. The errors are those of begin.
 inline jm_status commit_frame(judemap::Stream* stream, std::uint64_t n, std::int64_t timeout = -1) {
   for (;;) {
     const std::uint64_t guess = stream->protocol().version() + 2;
@@ -262,7 +263,7 @@ inline jm_status commit_frame(judemap::Stream* stream, std::uint64_t n, std::int
     void* data;
     std::uint64_t length;
     if (const jm_status status = stream->begin(&shape, 1, JM_INT64, &data, &length, timeout)) return status;
-    // Others may have committed since, or a takeover ended what a dead writer had begun.
+    // Another process may have committed meanwhile, or a takeover may have ended what a dead writer had begun.
     const std::uint64_t version = stream->protocol().version() + 2;
     if (version != guess) {
       stream->abort();
@@ -280,8 +281,8 @@ inline jm_status commit_frame(judemap::Stream* stream, std::uint64_t n, std::int
   }
 }
 
-// Reads until `over`, and holds one frame past the next now and then. What is wrong with one, or empty. `timeout` says
-// how long there may be no frame.
+// Reads until `over`, and sometimes holds a frame past the next one. Returns what was wrong with a frame, or an empty
+// string. `timeout` is how long there may be no frame.
 template <class Over>
 std::string read_frames(judemap::Reader* reader, std::uint64_t n, Over&& over, std::int64_t timeout = 20 * kSecond) {
   const bool every_frame = reader->stream()->protocol().every_frame();
@@ -322,7 +323,7 @@ std::string read_frames(judemap::Reader* reader, std::uint64_t n, Over&& over, s
   return "";
 }
 
-// A process that plays a role (main.cc). It ends, at the latest, with this one: it has a pipe from it.
+// A process with a role (main.cc). It ends with this process at the latest, because it reads from a pipe of it.
 class Child {
  public:
   explicit Child(const std::vector<std::string>& role) {
@@ -353,7 +354,7 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  // Kills it, and returns when it is gone.
+  // Kills the process, and returns when it has ended.
   void kill() {
     if (id_ == 0) return;
     ::kill(id_, SIGKILL);
@@ -361,7 +362,7 @@ class Child {
     id_ = 0;
   }
 
-  // The next line that it prints; empty if it ends, or prints nothing for long.
+  // The next line that the process prints; empty if it ends, or prints nothing for long.
   std::string line() {
     std::string text;
     for (char byte;;) {
@@ -378,7 +379,7 @@ class Child {
   int out_ = -1;
 };
 
-// A file of `size` bytes, zero but for the block's magic number and capacity.
+// A file of `size` bytes that are zero, except the block's magic number and capacity.
 inline void make_file(const Name& name, off_t size, std::uint32_t magic, std::uint64_t capacity) {
   const File file(open(name.path().c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600));
   if (file.get() < 0 || ftruncate(file.get(), size) != 0) throw std::runtime_error("can't make a file");

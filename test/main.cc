@@ -1,5 +1,5 @@
-// The main function of all tests. Processes are made by starting the binary anew with a role, so that none inherits
-// locks, threads or descriptors of the test.
+// The main function of all tests. A test makes a process by starting this program again with a role, so that the
+// process has no locks, threads or descriptors of the test.
 
 #include "helper.h"
 
@@ -18,8 +18,8 @@ namespace {
 
 using namespace helper;
 
-// Has a call answered with an error, or raise SIGSYS (SECCOMP_RET_TRAP), in all threads and for good. False if this
-// system can't. `mode`: only where the call's second argument is that; -1: always.
+// Makes a system call fail with an error, or raise SIGSYS (SECCOMP_RET_TRAP), in all threads and for good. Returns
+// false if this system can't do that. With `mode` other than -1 it does so only if that is the call's second argument.
 bool filter_call(unsigned call, unsigned answer, int mode = -1) {
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -38,7 +38,8 @@ bool filter_call(unsigned call, unsigned answer, int mode = -1) {
 volatile int calls = 0;
 volatile int blocked = 1;
 
-// Stands in for fallocate: EINTR three times, and then the call, in a mode that the filter lets through.
+// Replaces fallocate: three times it fails with EINTR, and then it makes the call, in a mode that the filter lets
+// through.
 void fallocate_instead(int, siginfo_t*, void* context) {
   auto* const registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   blocked = blocked != 0 && sigismember(&static_cast<ucontext_t*>(context)->uc_sigmask, SIGPROF) == 1;
@@ -180,7 +181,7 @@ int play(int count, char** arguments) {
     if (role == "fork-begin" && jm_begin(segment.get(), nullptr, 0, JM_UINT8, &data, &length) != JM_OK) return 1;
     const pid_t child = fork();
     if (child == 0) {
-      alarm(60);  // whatever becomes of the test
+      alarm(60);  // even if the test is gone
       if (role == "fork-begin") {
         jm_tensor tensor;
         std::printf("%d\n", jm_read(segment.get(), &tensor));

@@ -220,7 +220,7 @@ mutant "stream: the end stores to what is read only" csrc/stream_protocol.cc \
 
 # Streams: who comes, goes, waits and dies.
 mutant "stream: a dead reader's pins are its heir's" csrc/stream_protocol.cc \
-  'forget(number);  // what a dead one left' '' stream_protocol_test 'Reclaim*'
+  'forget(number);  // what a dead reader left' '' stream_protocol_test 'Reclaim*'
 mutant "stream: no second look at the sequence at the join" csrc/stream_protocol.cc \
   'reader->seen_ = head().sequence.load(std::memory_order_seq_cst) / 2;' \
   'reader->seen_ = frame_ - frame_;' stream_protocol_test '*Scripts'
@@ -308,7 +308,7 @@ mutant "CUDA: the memory is the device's only" csrc/cuda.cc \
 mutant "CUDA: read-only memory is registered for writing" csrc/cuda.cc 'flags |= kReadOnly;' '' \
   cuda_test '*WhatFailsIsUndone'
 mutant "CUDA: a child unregisters its parent's memory" csrc/mapping.cc \
-  "if (inherited()) return JM_ERR_FORKED;  // the driver has the parent's" '' cuda_test '*AForkedChild*'
+  "if (inherited()) return JM_ERR_FORKED;  // it is the parent's registration" '' cuda_test '*AForkedChild*'
 mutant "CUDA: a closed handle is registered" csrc/mapping.cc \
   $'if (closed()) return JM_ERR_CLOSED;\n  if (inherited()) return JM_ERR_FORKED;\n  if (cuda_ != nullptr) {' \
   'if (cuda_ != nullptr) {' cuda_test '*TheEndUnregisters'

@@ -7,7 +7,7 @@ source test/mutants.sh
 go=${GO:-go}
 
 copy_sources() { # what the package and its tests are made of
-  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata cmd/judemap/photo |
+  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata internal/demo/photo |
     xargs -0 cp --parents -t "$1"
 }
 
@@ -178,6 +178,40 @@ mutant "get ends when a writer dies" cmd/judemap/get.go \
 mutant "get takes frames of any shape" cmd/judemap/get.go \
   '} else if t.DType() != g.format.dtype || !slices.Equal(t.Shape(), g.format.shape) {' \
   '} else if t.DType() != g.format.dtype {' TestGetOtherFrames ./cmd/judemap
+
+# The demo.
+mutant "demo: a frame may be of another version" internal/demo/worker.go \
+  'right = right && code.number == layout.Commits(frame.Version())' '' TestConsumerChecks ./internal/demo
+mutant "demo: a frame is looked at once" internal/demo/worker.go \
+  'for n.Passes++; right && now()-at < c.work && ctx.Err() == nil; n.Passes++ {' 'for n.Passes++; false; n.Passes++ {' \
+  TestConsumerChecks ./internal/demo
+mutant "demo: slots that were taken away are held" internal/demo/worker.go \
+  'case !valid || !right:' 'case !right:' TestConsumerChecks ./internal/demo
+mutant "demo: frames may be neither delivered nor missed" internal/demo/report.go \
+  'if d.carrier.holds() && !d.options.Chaos {' 'if false {' TestDemoReport ./internal/demo
+mutant "demo: its keeper does nothing" internal/demo/keeper.go \
+  '_ = judemap.Remove(name)             //' '//' TestDemoInterrupted ./cmd/judemap
+mutant "demo: what others left stays" internal/demo/keeper.go \
+  '_ = judemap.Remove(name) // not permitted' '// not permitted' TestDemoSweeps ./cmd/judemap
+
+# NumPy's files.
+mutant "npy: a header of any length" internal/npy/header.go 'if length > maxText {' 'if false {' TestReadClaims ./internal/npy
+mutant "npy: elements that the file has not" internal/npy/npy.go \
+  'if left := length - start; h.lengthKnown && left != int64(h.Bytes) {' 'if left := length - start; false {' \
+  TestReadRefuses ./internal/npy
+mutant "npy: memory for what is only claimed" internal/npy/npy.go \
+  'if !h.lengthKnown {' 'if false {' TestReadClaims ./internal/npy
+mutant "npy: a stream that goes on" internal/npy/npy.go \
+  'switch _, err := io.ReadFull(r, make([]byte, 1)); err {' 'switch err := error(io.EOF); err {' TestReadStreamRefuses ./internal/npy
+mutant "npy: a size that overflows" internal/npy/element.go \
+  'if overflow != 0 || size > math.MaxInt {' 'if size > math.MaxInt {' TestReadRefuses ./internal/npy
+mutant "npy: a complex number as one word" internal/npy/npy.go 'word /= 2' '' TestRead ./internal/npy
+mutant "npy: columns taken for rows" internal/npy/npy.go 'if h.columnMajor {' 'if false {' TestRead ./internal/npy
+mutant "npy: a key twice" internal/npy/header.go 'if seen[key] {' 'if false {' TestReadRefuses ./internal/npy
+mutant "npy: a number for a tuple" internal/npy/header.go \
+  "if p.expect(\")\"); len(shape) == 1 {" "if p.expect(\")\"); false {" TestReadRefuses ./internal/npy
+mutant "npy: more than --max-bytes" cmd/judemap/npy.go \
+  'if int64(h.Bytes) > maxBytes-h.Start {' 'if false {' TestPutLimits ./cmd/judemap
 
 # Registration with CUDA.
 mutant "CUDA: an error of the end is lost" handle.go 'if cudaErr != nil {' 'if false {' TestUnregisterCUDAFails

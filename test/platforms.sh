@@ -186,7 +186,7 @@ darwin() { # darwin GOARCH ZIG_ARCHITECTURE: all programs and tests link; test/d
   # Without debug information, whose tools are Apple's.
   $CC -std=c11 -Wall -Wextra -Werror test/darwin/probe.c -o "$folder/probe" && echo "--- LINKED: test/darwin/probe.c" || return
   $go build -ldflags='-s -w' -o "$folder/" ./cmd/judemap && echo "--- LINKED: cmd/judemap" || return
-  for package in . ./cmd/judemap; do
+  for package in . ./cmd/judemap ./internal/demo ./internal/npy; do
     $go test -c -ldflags='-s -w' -o "$folder/test" "$package" && echo "--- LINKED: tests of $package" || return
   done
 }

@@ -117,7 +117,7 @@ TEST(Status, AnErrnoValueHasItsReason) {
     EXPECT_EQ(jm_errno_reason(c.error), c.reason) << c.error << ": " << std::strerror(c.error);
 }
 
-// test/abi_test.c gives null pointers to every function: one that is new belongs there too.
+// test/abi_test.c passes NULL to every function. A new function must be added there too.
 TEST(Abi, TheTestKnowsEveryFunction) {
   const auto text = [](const std::string& file) {
     std::ifstream in(std::string(JUDEMAP_TESTDATA "/../") + file);
@@ -241,7 +241,7 @@ TEST(Write, IsThereToRead) {
   }
 }
 
-// Shapes that shrink leave nothing of the ones before.
+// After a smaller shape nothing of the larger one is left.
 TEST(Write, EveryRank) {
   const Handle segment = create(256);
   for (std::uint32_t ndim = JM_MAX_DIMS + 1; ndim-- > 0;) {
@@ -315,7 +315,7 @@ TEST(Write, EmptyIsNotNothing) {
   }
 }
 
-// What no writing function takes, and that what was there before is there after it.
+// Arguments that every writing function refuses, after which the previous tensor is still there.
 TEST(Write, BadInput) {
   constexpr std::uint64_t kCapacity = 64;
   const Handle segment = create(kCapacity);
@@ -371,7 +371,7 @@ TEST(Write, BadInput) {
   EXPECT_EQ(jm_begin(segment.get(), nullptr, 1, JM_FLOAT32, &place, &length), JM_ERR_ARGUMENT);
   unchanged();
 
-  // None of the refused calls has left a lock behind, and the whole capacity can be used.
+  // The refused calls have left no lock behind, and the whole capacity can be used.
   ASSERT_EQ(write(segment, {kCapacity}, JM_UINT8, numbers(kCapacity)), JM_OK);
 }
 
@@ -496,7 +496,7 @@ TEST(Begin, AnAbortLeavesNothing) {
   }
 }
 
-// Readers wait for the end of it, and get what was committed.
+// Readers wait for the end of the update, and get what was committed.
 TEST(Begin, EndsOnAnotherThread) {
   const Handle segment = create(8);
   void* data = nullptr;
@@ -577,7 +577,7 @@ TEST(Next, WaitsForANewerVersion) {
   EXPECT_EQ(jm_base(segment.get())->waiters, 0u) << "so that a dump of the segment is the Node addon's";
 }
 
-// A reader whom nobody wakes looks after a second, in case its handle was retired: 20 rounds would then take 20 s.
+// A reader that nobody wakes looks only after a second whether its handle was retired: 20 rounds would then take 20 s.
 TEST(Next, IsWokenAtOnce) {
   const Handle segment = create(8);
   const Clock::time_point start = Clock::now();
@@ -606,8 +606,7 @@ TEST(Next, AnAbortIsNoNews) {
   EXPECT_EQ(tensor.version, 4u);
 }
 
-// Copies of a large tensor, each torn by the next commit: after a few of them a reader takes its turn among the
-// writers.
+// Each copy of a large tensor is torn by the next commit. After a few of them a reader gets a turn between the writers.
 TEST(ReadInto, EndsUnderAWriterThatNeverPauses) {
   constexpr std::uint64_t kSize = 1 << 20;
   const Handle segment = create(kSize);
@@ -631,8 +630,8 @@ TEST(ReadInto, EndsUnderAWriterThatNeverPauses) {
   reader.wait();
 }
 
-// A writer that begins the next update as soon as it has ended one leaves no time for a copy of 256 MiB, which takes
-// longer than the system lets one thread run in place of another: only a turn does.
+// A writer that begins the next update as soon as the last has ended leaves no time for a copy of 256 MiB. That copy
+// takes longer than the system lets one thread run in place of another, so only a turn helps.
 TEST(ReadInto, GetsItsTurn) {
 #ifdef JM_THREAD_SANITIZER
   constexpr std::uint64_t kSize = 32 << 20;  // a copy takes long there
@@ -663,9 +662,9 @@ TEST(ReadInto, GetsItsTurn) {
   reader.wait();
 }
 
-// A writer that pauses goes before the readers: eight that copy 588 KiB over and over, each outrun now and then, leave
-// it the most of its 1,000 commits a second, and get copies. Elsewhere than in the writer's own handle a sanitizer, or
-// a single processor, is too slow to tell.
+// A writer that pauses has precedence over readers. Eight readers copy 588 KiB repeatedly. They sometimes lose to the
+// writer, get copies all the same, and leave the writer most of its 1,000 commits a second. With a sanitizer or a
+// single processor this is too slow to measure.
 TEST(ReadInto, ReadersDoNotHoldUpAWriterThatPauses) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "too slow under a sanitizer";
@@ -678,7 +677,7 @@ TEST(ReadInto, ReadersDoNotHoldUpAWriterThatPauses) {
   const Handle segment = create(kSize);
   const Bytes data(kSize, 1);
   const auto write_once = [&] { return jm_write(segment.get(), &kSize, 1, JM_UINT8, data.data(), kSize); };
-  // The commits that get through in a second, each no earlier than its time, and not made up for afterwards.
+  // The commits that succeed in a second. None is earlier than its time, and one that is late is not made up for.
   const auto commits = [&] {
     int count = 0;
     const Clock::time_point end = Clock::now() + std::chrono::seconds(1);
@@ -717,7 +716,7 @@ TEST(ReadInto, ReadersDoNotHoldUpAWriterThatPauses) {
   EXPECT_GT(least, 0);
 }
 
-// A view outlives the memory: zeros from there on, and no fault.
+// A view can be used after the memory is given back: it reads as zeros and does not fault.
 TEST(Retire, ViewsReadZeros) {
   for (const std::uint64_t size : {std::uint64_t{100}, std::uint64_t{3} << 20}) {
     SCOPED_TRACE(size);
@@ -799,7 +798,7 @@ TEST(Pin, PinsAndUnpins) {
   EXPECT_EQ(jm_is_pinned(segment.get()), 0);
 }
 
-// Not where a sanitizer is: it makes mlock do nothing.
+// Not with a sanitizer, which makes mlock do nothing.
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // The kernel's count of the process's locked pages.
 long locked_kilobytes() {
@@ -822,7 +821,7 @@ TEST(Pin, ThePagesAreLocked) {
 
 TEST(Pin, Denied) {
   enum Outcome { kPinned, kDenied, kNoReason, kStillPinned, kBroken, kPrivileged };
-  // In a child, which gives away for good the right to lock pages.
+  // In a child, which gives up the right to lock pages for good.
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
@@ -902,7 +901,7 @@ TEST(Corrupt, EveryFieldIsChecked) {
       EXPECT_EQ(tensor->byte_length, c.byte_length);
     }
   }
-  // The next commit puts it right.
+  // The next commit repairs the header.
   ASSERT_EQ(write(segment, {4}, JM_UINT8, numbers(4)), JM_OK);
   jm_tensor tensor;
   ASSERT_EQ(jm_read(segment.get(), &tensor), JM_OK);
@@ -920,7 +919,8 @@ TEST(Corrupt, NotByWhatIsIgnored) {
   EXPECT_EQ(bytes_of(tensor), numbers(4));
 }
 
-// In private memory nobody else can be in a commit: an odd sequence that nobody ends is an error, not a wait for ever.
+// In private memory nobody else can be in a commit. So an odd sequence that stays odd is an error, and the read does
+// not wait for ever.
 TEST(Corrupt, ACommitThatNobodyEnds) {
   const Handle segment = create(64);
   ASSERT_EQ(write(segment, {4}, JM_UINT8, numbers(4)), JM_OK);
@@ -959,7 +959,7 @@ TEST(Shared, Errors) {
   EXPECT_EQ(tensor.version, 2u);
   EXPECT_EQ(bytes_of(tensor), (Bytes{5, 6}));
 
-  // What a writer leaves behind that dies in a commit: the flag and an odd sequence, and no lock.
+  // What a writer leaves behind when it dies in a commit: the flag and an odd sequence, and no lock.
   ASSERT_EQ(jm_retire(writer.get()), JM_OK);
   EXPECT_EQ(jm_writer_state(other.get()), JM_WRITER_NONE);
   jm_base(other.get())->flags |= JM_FLAG_WRITER_ATTACHED;

@@ -1,5 +1,5 @@
-// Segments by name and by descriptor: which files are taken for one, what a handle may, and the lock of the one writer
-// among many handles. Linux; elsewhere the core answers ENOSYS.
+// Segments by name and by descriptor: which files are accepted, what a handle may do, and the writer's lock among many
+// handles. Linux; elsewhere the core returns ENOSYS.
 
 #include "helper.h"
 
@@ -56,7 +56,7 @@ TEST(Share, NamesComeAndGo) {
   EXPECT_EQ(errno, ENOENT);
   EXPECT_EQ(none, nullptr);
 
-  // Who has it open keeps it, also where the name is given anew.
+  // A process that has the segment open can go on using it, even if the name is given to a new one.
   const Handle other = create(name, 50);
   ASSERT_EQ(write_byte(a, 43), JM_OK);
   EXPECT_FALSE(jm_valid(b.get(), &tensor));
@@ -90,7 +90,8 @@ TEST(Share, BadCapacities) {
     EXPECT_EQ(jm_create(name.text(), capacity, 0600, 0, &segment), JM_ERR_CAPACITY);
     EXPECT_EQ(jm_create_sealed(capacity, 0, &segment), JM_ERR_CAPACITY);
   }
-  // More than there is: refused when it is made, not by a SIGBUS later; and nothing stays behind.
+  // A segment larger than the memory is refused when it is made, instead of raising SIGBUS later. Nothing is left
+  // behind.
   struct statvfs room;
   ASSERT_EQ(statvfs("/dev/shm", &room), 0);
   if (room.f_blocks == 0) GTEST_SKIP() << "/dev/shm has no limit";
@@ -141,7 +142,7 @@ TEST(Share, FilesThatAreNoSegments) {
       EXPECT_EQ(jm_open(name.text(), flags, &segment, nullptr), JM_ERR_CORRUPT);
     }
   }
-  // All of the file, and not a byte more, is a capacity.
+  // The capacity is all of the file, and not a byte more.
   make_file(name, 4096, JM_MAGIC, 4096 - JM_DATA_OFFSET);
   EXPECT_EQ(jm_capacity(open_name(name).get()), 4096u - JM_DATA_OFFSET);
 
@@ -159,8 +160,8 @@ TEST(Share, FilesThatAreNoSegments) {
   EXPECT_EQ(descriptors(), before + 1) << "a refused file stays open";
 }
 
-// A page of a file that has no memory behind it is made when it is looked at, and that is a SIGBUS where there is none
-// to be had: so it is made before, or the file refused.
+// A page of a file that has no memory is allocated when it is accessed, and if there is none left that raises SIGBUS.
+// So opening allocates it, or refuses the file.
 TEST(Share, FilesWithHoles) {
   constexpr off_t kSize = 1 << 20;
   const Name name;
@@ -197,7 +198,7 @@ TEST(Share, ReadOnly) {
   EXPECT_EQ(value, 9);
   EXPECT_EQ(jm_writer_state(reader.get()), JM_WRITER_OTHER);
 
-  // It can't ask to be woken, and waits all the same.
+  // A read-only handle can't ask to be woken, and still can wait.
   std::thread waiting([&] {
     jm_tensor next;
     EXPECT_EQ(jm_next(reader.get(), 2, 10 * kSecond, &next), JM_OK);
@@ -278,8 +279,8 @@ TEST(Share, SealedAgainstWriting) {
   EXPECT_EQ(jm_retire(segment.get()), JM_OK);
 }
 
-// Reserving memory is tried again where a signal interrupts it. What kernel does so, and when, differs: a filter plays
-// one that does the first three times, and then goes on. In a process of its own, which can't take the filter back.
+// Reserving memory is tried again if a signal interrupts it. Kernels differ in when they do that, so a filter
+// interrupts the first three calls. The test runs in a process of its own, because a filter can't be removed.
 TEST(Share, AReservationThatIsInterrupted) {
   const Name name;
   Child creator({"interrupted", name.text()});
@@ -290,7 +291,7 @@ TEST(Share, AReservationThatIsInterrupted) {
   EXPECT_EQ(outcome, "4 calls, status 0, blocked 1");
 }
 
-// Without /proc a segment can't be given its name, nor be written to: the error says so, and nothing is left behind.
+// Without /proc a segment can't get its name, and can't be written to. The error says so, and nothing is left behind.
 TEST(Share, WithoutProc) {
   const Name name, other;
   const Handle segment = create(name, 8);

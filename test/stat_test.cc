@@ -29,6 +29,9 @@ TEST(Stat, Segment) {
     EXPECT_EQ(info.file_bytes, static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
     EXPECT_EQ(info.writer, JM_WRITER_NONE);
     EXPECT_EQ(info.tensor_status, JM_ERR_EMPTY);
+    EXPECT_EQ(info.creator.process, static_cast<std::uint32_t>(getpid()));
+    EXPECT_EQ(info.creator_presence, JM_PRESENT);
+    EXPECT_EQ(info.holders, JM_PRESENT);
 
     const std::uint64_t shape[] = {2, 3};
     ASSERT_EQ(jm_fill(segment.get(), shape, 2, JM_INT16, 7), JM_OK);
@@ -69,6 +72,46 @@ TEST(Stat, Segment) {
     EXPECT_EQ(jm_stat(name.text(), &info, nullptr, 0), JM_ERR_CORRUPT);
   }
   EXPECT_EQ(descriptors(), before);
+}
+
+// A child that has inherited a mapping has the segment open, also when its parent has not any more.
+TEST(Stat, HoldersAreMappings) {
+  const Name name;
+  Handle segment = create(name, 100);
+  int end[2];
+  ASSERT_EQ(pipe(end), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(end[1]);
+    char byte;
+    _exit(read(end[0], &byte, 1) == 0 ? 0 : 1);
+  }
+  close(end[0]);
+  segment.reset();
+  jm_info info;
+  ASSERT_EQ(jm_stat(name.text(), &info, nullptr, 0), JM_OK);
+  EXPECT_EQ(info.holders, JM_PRESENT);
+  close(end[1]);
+  int status;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(jm_stat(name.text(), &info, nullptr, 0), JM_OK);
+  EXPECT_EQ(info.holders, JM_GONE);
+  EXPECT_EQ(info.creator_presence, JM_PRESENT);
+
+  // A process that has died, and that nobody has waited for yet, is gone too.
+  const pid_t zombie = fork();
+  if (zombie == 0) {
+    jm_segment* made;
+    _exit(jm_remove(name.text()) == JM_OK && jm_create(name.text(), 8, 0600, 0, &made) == JM_OK ? 0 : 1);
+  }
+  siginfo_t ended;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(zombie), &ended, WEXITED | WNOWAIT), 0);
+  ASSERT_EQ(jm_stat(name.text(), &info, nullptr, 0), JM_OK);
+  EXPECT_EQ(info.creator.process, static_cast<std::uint32_t>(zombie));
+  EXPECT_EQ(info.creator_presence, JM_GONE);
+  EXPECT_EQ(info.holders, JM_GONE);
+  ASSERT_EQ(waitpid(zombie, &status, 0), zombie);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Stat, Stream) {

@@ -1,5 +1,5 @@
-// Streams as their callers see them: waiting, ends, threads and processes, and deaths. JUDEMAP_STRESS ("300ms", "1s",
-// ...) sets how long each of the tests runs that go by time. Linux.
+// Streams as their callers see them: waiting, ends, threads, processes, and deaths. JUDEMAP_STRESS ("300ms", "1s", ...)
+// sets how long each test that is limited by time runs. Linux.
 
 #include "helper.h"
 
@@ -124,7 +124,7 @@ TEST(Stream, WhatIsKeptStaysPastTheNext) {
   ASSERT_EQ(stream.protocol().places(infos, true), 1u);
   EXPECT_EQ(infos[0].held, 4u);
   EXPECT_EQ(infos[0].cursor, 21u);
-  // Released early, the current one is not given back a second time: the slot may have been taken anew.
+  // A current frame that was released early is not given back a second time: the slot may have another frame by then.
   reader.release(last);
   EXPECT_EQ(reader.next(0, &last), JM_ERR_TIMEOUT);
   for (const jm_tensor& frame : frames) reader.release(frame);
@@ -181,7 +181,7 @@ TEST(Stream, AFrameIsGivenBackOnce) {
     Frame& same = other;
     other = std::move(same);
     EXPECT_EQ(value_of(*other), 3u);
-    // One that the caller does not keep is given back by the next all the same.
+    // A frame that the caller does not keep is given back by the next call.
     jm_tensor tensor;
     ASSERT_EQ(write(&stream, 4), JM_OK);
     ASSERT_EQ(reader.next(0, &tensor), JM_OK);
@@ -193,7 +193,7 @@ TEST(Stream, AFrameIsGivenBackOnce) {
   EXPECT_FALSE(frame) << "it was given back first";
   EXPECT_EQ(all_pins(stream), 0u);
 
-  // What was given back with the reader's place is nobody's to give back again.
+  // A frame that was given back with the reader's place can't be given back again.
   ASSERT_TRUE(next(&frame));
   reader.close();
   ASSERT_EQ(reader.open(&stream), JM_OK);
@@ -264,8 +264,8 @@ TEST(Stream, FramesAreGivenBackByOtherThreads) {
   }
 }
 
-// The end of the stream, with all who may wait for it.
-// A thread gets frames and keeps them, and another one works on them and gives them back.
+// The end of the stream while calls wait. One thread gets frames and keeps them, and another works on them and gives
+// them back.
 TEST(Stream, WhatIsKeptIsReleasedByAnotherThread) {
   constexpr std::uint64_t kFrames = 2000;
   const Watchdog watchdog(seconds(60));
@@ -332,7 +332,7 @@ TEST(Stream, RetireEndsWhoWaits) {
   }
 }
 
-// A stream that ends while readers and writers are at it: nobody crashes, or waits for ever.
+// A stream ends while readers and writers use it. Nobody crashes, and nobody waits for ever.
 TEST(Stream, RetireBesideEverybody) {
 #ifdef JM_THREAD_SANITIZER
   GTEST_SKIP() << "it takes the mapping that puts zeros there for a store that races with every look at the header";
@@ -376,7 +376,7 @@ TEST(Stream, RetireBesideEverybody) {
   }
 }
 
-// Begun by one thread, ended by another; writers beside it wait.
+// A frame that one thread began and another ends. Other writers wait meanwhile.
 TEST(Stream, BeginAndCommitOfTwoThreads) {
   Stream stream;
   ASSERT_EQ(stream.create(3, 8), JM_OK);
@@ -403,8 +403,8 @@ TEST(Stream, BeginAndCommitOfTwoThreads) {
   }
 }
 
-// No wake is lost: a writer parked for a slot and readers parked for a frame go on at once, thousands of times. A lost
-// wake is a stall of 40 ms, or of a second.
+// No wake is lost. A writer that is parked for a slot and readers that are parked for a frame go on at once, thousands
+// of times. A lost wake would show as a pause of 40 ms, or of a second.
 TEST(Stream, PingPong) {
   const Watchdog watchdog(seconds(240));
   constexpr int kFrames = 4000 / kSlower;
@@ -454,7 +454,7 @@ TEST(Stream, PingPong) {
   }
 }
 
-// Readers that come and go beside a writer that never pauses get what they are promised: everything after they came.
+// Readers that come and go while a writer never pauses get everything that was committed after they came.
 TEST(Stream, JoiningBesideAWriter) {
   const Watchdog watchdog(seconds(240));
   const Clock::time_point enough = Clock::now() + stress_time();
@@ -538,7 +538,7 @@ TEST_P(StreamStress, AllThatIsHeldStaysWhole) {
   });
   std::uint64_t frames = 0;
   while ((Clock::now() < enough || frames < 1000) && !testing::Test::HasFailure()) {
-    // Where the newest wins the writer never waits.
+    // Without JM_EVERY_FRAME the writer never waits.
     EXPECT_EQ(commit_frame(&stream, kElements, policy == 0 ? 0 : -1), JM_OK);
     ++frames;
   }
@@ -556,8 +556,8 @@ class StreamRace : public testing::TestWithParam<std::uint32_t> {};
 
 INSTANTIATE_TEST_SUITE_P(, StreamRace, testing::Values(0u, JM_EVERY_FRAME));
 
-// Attempts as fast as they can be made, with two slots, so that the writer is always after the slot that a reader is
-// about to take.
+// Attempts follow each other as fast as possible, with two slots, so that the writer always wants the slot that a
+// reader is about to take.
 TEST_P(StreamRace, TheWriterOrTheReaderSeesTheOther) {
   constexpr std::uint64_t kWords = 16;
   const Clock::time_point enough = Clock::now() + stress_time();
@@ -632,7 +632,7 @@ TEST(Stream, NamesDescriptorsAndOneWriter) {
   ASSERT_EQ(write(&stream, 3), JM_OK);
   ASSERT_EQ(reader.next(kSecond, &frame), JM_OK);
   EXPECT_EQ(value_of(frame), 3u);
-  // The next writer goes on where the one before ended; what is held is held.
+  // The next writer continues where the previous one ended. Slots that are held stay held.
   ASSERT_EQ(stream.retire(), JM_OK);
   EXPECT_EQ(second.protocol().writer(), JM_WRITER_NONE);
   reader.keep(frame);
@@ -737,7 +737,7 @@ TEST(StreamDeaths, AWritersIsNoticedSoon) {
     const Clock::time_point start = Clock::now();
     jm_status status;
     std::uint64_t last = frame.version;
-    // What it had committed is there still.
+    // What the dead writer had committed is still there.
     for (; (status = reader.next(10 * kSecond, &frame)) == JM_OK; last = frame.version) {
       ASSERT_EQ(frame.version, last + 2);
       ASSERT_TRUE(whole(frame, 64));
@@ -746,7 +746,7 @@ TEST(StreamDeaths, AWritersIsNoticedSoon) {
     best = std::min(best, Clock::now() - start);
     EXPECT_EQ(stream.protocol().writer(), JM_WRITER_DIED);
     ASSERT_EQ(commit_frame(&stream, 64), JM_OK);
-    // The one that it may have committed in the slot alone comes first.
+    // First comes the frame that it may have committed in the slot only.
     ASSERT_EQ(reader.next(kSecond, &frame), JM_OK);
     EXPECT_EQ(frame.version, last + 2);
     EXPECT_TRUE(whole(frame, 64));
@@ -758,8 +758,8 @@ class StreamKills : public testing::TestWithParam<std::uint32_t> {};
 
 INSTANTIATE_TEST_SUITE_P(, StreamKills, testing::Values(0u, JM_EVERY_FRAME));
 
-// Writers and readers are killed at any time. Who lives sees whole frames, in order, and as many as the policy says;
-// and in the end nothing is held by the dead.
+// Writers and readers are killed at any time. Those that live see whole frames, in order, and as many as the policy
+// says. In the end nothing is held by the dead.
 TEST_P(StreamKills, AtAnyTime) {
   const Watchdog watchdog(seconds(240));
   constexpr std::uint64_t kElements = 256;
@@ -800,7 +800,7 @@ TEST_P(StreamKills, AtAnyTime) {
   reading.join();
   EXPECT_EQ(wrong, "");
   living.close();
-  // All slots are held by one that lives: the writer looks for the dead.
+  // All slots are held by a living reader. The writer looks for dead ones.
   Reader holder;
   ASSERT_EQ(holder.open(&stream), JM_OK);
   jm_status status;

@@ -1,15 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
@@ -51,16 +52,6 @@ func kindOf(s source) string {
 	return "segment"
 }
 
-// policyOf says in a word which frames the readers of a stream get.
-func policyOf(s *judemap.Stream) string { return policyName(s.EveryFrame()) }
-
-func policyName(everyFrame bool) string {
-	if everyFrame {
-		return "every frame"
-	}
-	return "newest"
-}
-
 // copyTensor returns a copy of a segment's tensor, or of a stream's newest frame. It tries for as long as limit, because a
 // writer of another process may commit without a pause, or take its time over a commit.
 func copyTensor(ctx context.Context, s source, limit time.Duration) (judemap.Tensor, error) {
@@ -98,11 +89,34 @@ func openToRead(name string, options ...judemap.Option) (source, error) {
 }
 
 // printJSON prints a value as JSON, indented.
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
+func printJSON(out io.Writer, value any) error { return encodeJSON(out, value, "  ") }
+
+// printJSONLine prints a value as JSON in one line.
+func printJSONLine(out io.Writer, value any) error { return encodeJSON(out, value, "") }
+
+// encodeJSON prints JSON in ASCII: JSON itself may have characters that control a terminal (U+0080 to U+009F).
+func encodeJSON(out io.Writer, value any, indent string) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	encoder.SetIndent("", indent)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	var ascii bytes.Buffer
+	for _, r := range text.String() {
+		switch {
+		case r < 0x7f:
+			ascii.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&ascii, `\u%04x`, r)
+		default:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&ascii, `\u%04x\u%04x`, high, low)
+		}
+	}
+	_, err := ascii.WriteTo(out)
+	return err
 }
 
 const jsonFlag = "json"
@@ -110,6 +124,11 @@ const jsonFlag = "json"
 // addJSONFlag gives a command the flag for JSON in place of text.
 func addJSONFlag(cmd *cobra.Command) *bool {
 	return cmd.Flags().Bool(jsonFlag, false, "print JSON, for programs")
+}
+
+// addBytesFlag gives a command the flag for exact sizes in place of round ones.
+func addBytesFlag(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("bytes", false, "print sizes in bytes, exactly (default: as in 12K, in units of 1024)")
 }
 
 const maxBytesFlag = "max-bytes"
@@ -195,13 +214,4 @@ func lookAtSegment(s *judemap.Segment) look {
 		l.shape = err.Error()
 	}
 	return l
-}
-
-// nameText returns a name as it is, or quoted if that could do something to a terminal or a table.
-func nameText(name string) string {
-	quoted := strconv.Quote(name)
-	if quoted != `"`+name+`"` || strings.Contains(name, " ") {
-		return quoted
-	}
-	return name
 }

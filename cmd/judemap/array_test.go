@@ -27,7 +27,7 @@ func TestEmptyAndDead(t *testing.T) {
 	defer s.Close()
 	path := filepath.Join(t.TempDir(), "a.npy")
 
-	if out := mustRun(t, "ls"); !regexp.MustCompile(name + ` +segment +- +empty +0 +0 +64 +none`).MatchString(out) {
+	if out := mustRun(t, "ls"); !regexp.MustCompile(name + ` +segment +empty +0 +0 +64 +none +-\n`).MatchString(out) {
 		t.Errorf("ls:\n%s", out)
 	}
 	if out := mustRun(t, "inspect", name); !strings.Contains(out, "It holds no tensor.") {
@@ -49,7 +49,7 @@ func TestEmptyAndDead(t *testing.T) {
 	if err := writer.Run(); err == nil || s.Version() != 1 {
 		t.Fatalf("the writer: %v, version %d", err, s.Version())
 	}
-	if r := judemapCommand(t, "ls"); !regexp.MustCompile(name + ` +segment +- +half written +1 +0 +64 +died`).MatchString(r.out) {
+	if r := judemapCommand(t, "ls"); !regexp.MustCompile(name + ` +segment +half written +1 +0 +64 +died +-\n`).MatchString(r.out) {
 		t.Errorf("ls:\n%s", r.out)
 	}
 	if r := judemapCommand(t, "inspect", name); r.status != 1 || !strings.Contains(r.err, "died") || !strings.Contains(r.out, "sequence") {
@@ -57,7 +57,7 @@ func TestEmptyAndDead(t *testing.T) {
 	}
 	var seen inspection
 	if r := judemapCommand(t, "inspect", name, "--json"); r.status != 1 || json.Unmarshal([]byte(r.out), &seen) != nil ||
-		!strings.Contains(seen.Problem, "died") || len(seen.Header) != 9 || seen.Slots != nil {
+		!strings.Contains(seen.Problem, "died") || len(seen.Header) != 13 || seen.Slots != nil {
 		t.Errorf("inspect --json: status %d, %s", r.status, r.out)
 	}
 	if r := judemapCommand(t, "export", name, path); r.status != 1 || !strings.Contains(r.err, "died") {
@@ -102,7 +102,7 @@ func TestCopyTensor(t *testing.T) {
 	if got, err := copyTensor(t.Context(), s, time.Minute); err != nil || !bytes.Equal(got.Data(), []byte{1, 1, 1, 1}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	w := watcher{source: s, display: newDisplay(io.Discard, func() {})}
+	w := watcher{watched: []*watched{{source: s}}, display: newDisplay(io.Discard, func() {})}
 	w.takePicture(t.Context())
 	if len(w.picture) != 1 {
 		t.Errorf("the picture is %q", w.picture)

@@ -94,7 +94,7 @@ func TestDemoSweeps(t *testing.T) {
 		return s
 	}
 	other := segmentName(t) + "-" + ended()
-	left, died, written, lives, odd := ended(), ended(), ended(), demoName(os.Getpid()), demoPrefix+"0"+strings.TrimPrefix(ended(), demoPrefix)
+	left, died, written, lives, odd := ended(), ended(), ended(), demoName(os.Getpid()), strings.Replace(ended(), "demo-", "demo-0", 1)
 	for _, name := range []string{left, other, lives, odd} {
 		create(name)
 	}

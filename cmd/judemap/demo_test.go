@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image/png"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/demo"
 )
 
 // numbers returns the first number of each column in a row of the demo's table.
@@ -185,20 +188,19 @@ func TestDemoSave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := picture.Bounds().Size(); size.X != frameSide || size.Y != frameSide {
+	if size := picture.Bounds().Size(); size.Y != demo.FrameShape[1] || size.X != demo.FrameShape[2] {
 		t.Errorf("the picture has %v pixels", size)
 	}
-	// It is a frame of the film, but for the timecode.
-	film, err := makeFilm()
+	// It is a frame of the film, but for the timecode, which is in the first row.
+	film, err := demo.Film()
 	if err != nil {
 		t.Fatal(err)
 	}
 	saved := arrayOfPicture(picture).data
-	for i := range frameCount {
-		frame := film[i*frameBytes/4 : (i+1)*frameBytes/4]
+	for frame := range slices.Chunk(film, len(saved)) {
 		same := true
-		for p := timecodeBytes / 4; p < len(frame) && same; p++ {
-			same = saved[p] == toByte(float64(frame[p]))
+		for i := 3 * demo.FrameShape[2]; i < len(frame) && same; i++ {
+			same = saved[i] == toByte(float64(frame[i]))
 		}
 		if same {
 			return
@@ -206,6 +208,9 @@ func TestDemoSave(t *testing.T) {
 	}
 	t.Error("the picture is no frame of the film")
 }
+
+// demoName returns the name under which the demo with that process number has its frames.
+func demoName(pid int) string { return fmt.Sprintf("judemap-demo-%d", pid) }
 
 // startDemo starts a demo that would run for long, and returns it with the name of its stream once consumers take frames.
 // wait waits for its end and returns what else it printed.
@@ -359,4 +364,22 @@ func TestDemoOutputFails(t *testing.T) {
 			}
 		}
 	})
+}
+
+// demo --json prints the numbers of the table, and nothing else.
+func TestDemoJSON(t *testing.T) {
+	out := mustRun(t, "demo", "--json", "--time", "600ms", "--goroutines", "--work", "1ms", "--consumers", "1")
+	var got demo.Numbers
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	if got.Kind != "stream" || got.Consumers != 1 || got.Slots != 3 || got.FrameBytes != 4*3*224*224 || len(got.Problems) != 0 || len(got.Phases) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for _, p := range got.Phases {
+		if p.Commits == 0 || p.Delivered+p.Missed != int(p.Commits) || p.Checked != p.Delivered || p.Seconds <= 0 || p.Wrong != 0 ||
+			p.CommitToView.P99 < p.CommitToView.P50 || p.Chaos != nil {
+			t.Errorf("%+v", p)
+		}
+	}
 }

@@ -24,7 +24,7 @@ pipes and devices are written as they are.`,
 		Example: `  judemap export camera camera.npy && python3 -c 'import numpy; print(numpy.load("camera.npy").shape)'
   judemap export camera camera.png`,
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completeNames,
+		ValidArgsFunction: completeArgs(completeNames, completeFiles("npy", "png")),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			name, path := args[0], args[1]
 			format, err := formatOf(path)

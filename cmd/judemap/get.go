@@ -39,7 +39,7 @@ what the next one commits. The file is emptied first, and has the frames as they
   judemap get camera --raw frames.rgb --frames 100
   judemap get --wait --until-end camera --raw - | ffmpeg -f rawvideo -pixel_format rgb24 -video_size 1280x720 -i - camera.mkv`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeNames,
+		ValidArgsFunction: completeArgs(completeNames),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			if o.path == "" {
 				return usagef("get needs --raw and where the bytes go to: a file, or - for the standard output; " +

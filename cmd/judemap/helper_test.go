@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv("JUDEMAP_TEST_DIE_WRITING"); name != "" {
 		dieWriting(name)
 	}
+	if kind := os.Getenv("JUDEMAP_TEST_MAKE"); kind != "" {
+		makeAndWait(kind, os.Getenv("JUDEMAP_TEST_NAME"))
+	}
 	if name := os.Getenv("JUDEMAP_TEST_DIE_READING"); name != "" {
 		dieReading(name)
 	}

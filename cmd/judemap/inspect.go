@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/judemap/judemap"
 	"github.com/judemap/judemap/internal/layout"
@@ -22,7 +23,7 @@ import (
 
 func newInspectCommand() *cobra.Command {
 	var open func(name string) (source, error)
-	var asJSON *bool
+	var asJSON, sizes *bool
 	cmd := &cobra.Command{
 		Use:   "inspect NAME",
 		Short: "Show the header of a segment or stream, field by field, and what numbers its tensor has",
@@ -31,7 +32,7 @@ frame, and there are tables of its slots and readers.`,
 		Example: `  judemap inspect camera
   judemap inspect camera --json`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeNames,
+		ValidArgsFunction: completeArgs(completeNames),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			s, err := open(args[0])
 			if err != nil {
@@ -46,12 +47,12 @@ frame, and there are tables of its slots and readers.`,
 				return errors.Join(printJSON(cmd.OutOrStdout(), seen), err)
 			}
 			var text bytes.Buffer
-			seen.print(&text)
+			seen.print(&text, tableWidth(cmd.OutOrStdout()), sizeFormat(*sizes))
 			_, failed := text.WriteTo(cmd.OutOrStdout())
 			return errors.Join(failed, err)
 		}),
 	}
-	asJSON = addJSONFlag(cmd)
+	asJSON, sizes = addJSONFlag(cmd), addBytesFlag(cmd)
 	open = addMaxBytesFlag(cmd)
 	return cmd
 }
@@ -155,18 +156,27 @@ func summaryOf(ctx context.Context, s source) (*summary, error) {
 	return &sum, nil
 }
 
-func (i *inspection) print(out io.Writer) {
-	fmt.Fprintf(out, "%s%s %s: %d bytes of shared memory, mode %s, writer: %s\n\n", strings.ToUpper(i.Kind[:1]), i.Kind[1:],
-		nameText(i.Name), i.Size, i.Mode, i.Writer)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "OFFSET\tFIELD\tVALUE\tMEANING")
-	for _, f := range i.Header {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", f.Offset, f.Name, f.Value, f.Meaning)
+// print prints it in lines of at most so many characters, as far as that is possible; 0: of any number.
+func (i *inspection) print(out io.Writer, width int, sizes sizeFormat) {
+	size := sizes.text(i.Size)
+	if sizes == exactSizes {
+		size += " bytes"
 	}
-	w.Flush()
+	text := fmt.Sprintf(": %s of shared memory, mode %s, writer: %s", size, i.Mode, i.Writer)
+	name := nameText(i.Name)
+	if width > 0 {
+		name = shortened(name, max(1, width-len(text)-len(i.Kind)-1))
+	}
+	fmt.Fprintf(out, "%s%s %s%s\n\n", strings.ToUpper(i.Kind[:1]), i.Kind[1:], name, text)
+	t := table{wrap: true}
+	t.row("OFFSET", "FIELD", "VALUE", "MEANING")
+	for _, f := range i.Header {
+		t.row(fmt.Sprint(f.Offset), f.Name, f.Value, f.Meaning)
+	}
+	_ = t.print(out, width) // to a buffer
 	fmt.Fprintln(out)
 	if i.Slots != nil {
-		i.printStream(out)
+		i.printStream(out, width)
 	}
 	if i.Problem != "" {
 		return
@@ -175,18 +185,22 @@ func (i *inspection) print(out io.Writer) {
 		fmt.Fprintln(out, "It holds no tensor.")
 		return
 	}
-	fmt.Fprintf(out, "Tensor of version %d: %s %v\n", i.Tensor.Version, i.Tensor.DType, i.Tensor.Shape)
+	text = fmt.Sprintf("Tensor of version %d: %s %v", i.Tensor.Version, i.Tensor.DType, i.Tensor.Shape)
+	if width > 0 {
+		text = shortened(text, width)
+	}
+	fmt.Fprintln(out, text)
 	i.Tensor.print(out)
 }
 
 // printStream prints what only a stream has.
-func (i *inspection) printStream(out io.Writer) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SLOT\tOFFSET\tVERSION\tTENSOR\tPINNED BY")
+func (i *inspection) printStream(out io.Writer, width int) {
+	t := table{wrap: true}
+	t.row("SLOT", "OFFSET", "VERSION", "TENSOR", "PINNED BY")
 	for _, s := range i.Slots {
 		tensor := s.DType + " " + fmt.Sprint(s.Shape)
 		switch {
-		case inCommit(s.Version):
+		case layout.InCommit(s.Version):
 			tensor = "being written, or its writer died"
 		case s.Version == 0:
 			tensor = "none"
@@ -195,23 +209,24 @@ func (i *inspection) printStream(out io.Writer) {
 		if len(s.PinnedBy) > 0 {
 			readers = "reader " + strings.Trim(fmt.Sprint(s.PinnedBy), "[]")
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%s\n", s.Slot, s.Offset, s.Version, tensor, readers)
+		t.row(fmt.Sprint(s.Slot), fmt.Sprint(s.Offset), fmt.Sprint(s.Version), tensor, readers)
 	}
-	w.Flush()
+	_ = t.print(out, width)
 	fmt.Fprintln(out)
 	if len(i.Readers) == 0 {
 		fmt.Fprint(out, "It has no readers.\n\n")
 		return
 	}
-	fmt.Fprintln(w, "READER\tPROCESS\tNEXT VERSION\tSLOTS HELD\tSTATE")
+	t = table{wrap: true}
+	t.row("READER", "PROCESS", "NEXT VERSION", "SLOTS HELD", "STATE")
 	for _, r := range i.Readers {
 		state := "alive"
 		if r.Dead {
 			state = "dead: the writer takes its place when it needs a slot"
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\n", r.Reader, r.Process, r.Next, r.Held, state)
+		t.row(fmt.Sprint(r.Reader), fmt.Sprint(r.Process), fmt.Sprint(r.Next), fmt.Sprint(r.Held), state)
 	}
-	w.Flush()
+	_ = t.print(out, width)
 	fmt.Fprintln(out)
 }
 
@@ -233,7 +248,7 @@ func explain(header []byte) []field {
 	switch {
 	case sequence == 0:
 		state = "nothing was ever written"
-	case inCommit(sequence):
+	case layout.InCommit(sequence):
 		state = "a commit is in progress, or its writer died in it"
 	}
 	ndim, dtype := u32(layout.NDim), judemap.DType(u32(layout.DType))
@@ -250,8 +265,8 @@ func explain(header []byte) []field {
 		magic = fmt.Sprintf("%q: the fields below are in use", header[layout.Magic:][:4])
 	}
 	flags := u32(layout.Flags)
-	return []field{
-		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", commitsOf(sequence), state)},
+	return append([]field{
+		{layout.Sequence, "sequence", fmt.Sprint(sequence), fmt.Sprintf("version; commits: %d; %s", layout.Commits(sequence), state)},
 		{layout.NDim, "ndim", fmt.Sprint(ndim), fmt.Sprintf("dimensions, of at most %d", judemap.MaxDims)},
 		{layout.DType, "dtype", fmt.Sprint(uint32(dtype)), kind},
 		{layout.Shape, "shape", fmt.Sprint(shapeIn(header)), elements},
@@ -260,6 +275,23 @@ func explain(header []byte) []field {
 		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), flagsText(flags)},
 		{layout.Waiters, "waiters", fmt.Sprint(u32(layout.Waiters)), "parked readers, in all processes"},
 		{layout.Capacity, "capacity", fmt.Sprint(u64(layout.Capacity)), "bytes of tensor that there is room for"},
+	}, explainCreator(header, layout.Creator)...)
+}
+
+// explainCreator returns the fields that say who made it, which begin at an offset.
+func explainCreator(header []byte, at int) []field {
+	word := func(offset int) string { return fmt.Sprint(binary.LittleEndian.Uint32(header[at+offset:])) }
+	made := binary.LittleEndian.Uint64(header[at+layout.CreatorTime:])
+	when := "nanoseconds since 1970"
+	if made != 0 && made <= math.MaxInt64 {
+		when = "when it was made: " + time.Unix(0, int64(made)).UTC().Format(time.RFC3339)
+	}
+	return []field{
+		{at + layout.CreatorStart, "creator.start", fmt.Sprint(binary.LittleEndian.Uint64(header[at+layout.CreatorStart:])),
+			"when the process that made it began, in the system's own unit"},
+		{at + layout.CreatorTime, "creator.time", fmt.Sprint(made), when},
+		{at + layout.CreatorProcess, "creator.process", word(layout.CreatorProcess), "the id of that process; 0: it does not say"},
+		{at + layout.CreatorSpace, "creator.space", word(layout.CreatorSpace), "where that id means something; 0: everywhere, or not known"},
 	}
 }
 
@@ -299,9 +331,13 @@ type summary struct {
 	Mean      float64     `json:"mean"`
 	low, high float64     // the histogram's bounds
 	Histogram []int       `json:"histogram,omitempty"` // of histogramBins equal parts between the least and the greatest
+	fine      []int       // the same in fineBins, for where there is room for them
 }
 
-const histogramBins = 10
+const (
+	histogramBins = 10
+	fineBins      = 4 * histogramBins
+)
 
 func summarize(t *judemap.Tensor) (summary, error) {
 	switch t.DType() {
@@ -380,7 +416,7 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 	}
 	s.Min, s.Max = json.Number(fmt.Sprint(lowest)), json.Number(fmt.Sprint(highest))
 	s.low, s.high = float64(lowest), float64(highest)
-	s.Histogram = make([]int, histogramBins)
+	s.Histogram, s.fine = make([]int, histogramBins), make([]int, fineBins)
 	// Halves, because the distance between two numbers may be more than a float64 can hold.
 	width := s.high/2 - s.low/2
 	for _, e := range elements {
@@ -390,9 +426,10 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		}
 		bin := 0
 		if width > 0 {
-			bin = min(int((f/2-s.low/2)/width*histogramBins), histogramBins-1)
+			bin = min(int((f/2-s.low/2)/width*fineBins), fineBins-1)
 		}
-		s.Histogram[bin]++
+		s.Histogram[bin/(fineBins/histogramBins)]++
+		s.fine[bin]++
 	}
 	return s, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,7 +104,12 @@ func TestExplain(t *testing.T) {
 			{200, "waiters", "0", "parked readers, in all processes"},
 			{208, "capacity", "64", "bytes of tensor that there is room for"},
 		}
-		if diff := cmp.Diff(want, explain(header)); diff != "" {
+		fields := explain(header)
+		if made := fields[len(want):]; len(made) != 4 || made[2] != (field{232, "creator.process", fmt.Sprint(os.Getpid()),
+			"the id of that process; 0: it does not say"}) || !strings.HasPrefix(made[1].Meaning, "when it was made: 20") {
+			t.Errorf("who made it: %v", made)
+		}
+		if diff := cmp.Diff(want, fields[:len(want)]); diff != "" {
 			t.Errorf("%v: %s", dtype, diff)
 		}
 	}
@@ -163,7 +169,7 @@ func TestInspectStream(t *testing.T) {
 	process := func(cmd *exec.Cmd) string { return fmt.Sprint(cmd.Process.Pid) }
 	out := mustRun(t, "inspect", name)
 	for _, want := range []string{
-		"Stream " + name + `: \d+ bytes of shared memory, mode 0600, writer: other\n`,
+		"Stream " + name + `: \S+K of shared memory, mode 0600, writer: other\n`,
 		`0 +sequence +4 +version; frames: 2\n`,
 		`192 +magic +0x3153554A +"JUS1": a stream\n`,
 		`196 +flags +0x3 +a slow reader skips frames; every writer wakes parked readers; a writer has not closed it yet`,
@@ -192,12 +198,31 @@ func TestInspectStream(t *testing.T) {
 	if diff := cmp.Diff(wantReaders, seen.Readers); diff != "" {
 		t.Error(diff)
 	}
-	if seen.Kind != "stream" || seen.Writer != "other" || seen.Tensor == nil || seen.Tensor.Max != "9" || len(seen.Header) != 12 {
+	if seen.Kind != "stream" || seen.Writer != "other" || seen.Tensor == nil || seen.Tensor.Max != "9" || len(seen.Header) != 16 {
 		t.Errorf("%+v", seen)
 	}
 
-	row := name + ` +stream +uint8 +\[4\] +4 +4 +64 +other +3 +newest +2, 1 dead\n`
+	row := name + ` +stream 3 +uint8 \[4\] +4 +4 +64 +other +2, 1 dead\n`
 	if out := mustRun(t, "ls"); !regexp.MustCompile(row).MatchString(out) {
 		t.Errorf("ls has no row %q:\n%s", row, out)
+	}
+}
+
+// What inspect shows fits into 80 columns, also what a hostile writer has put there.
+func TestInspectFits(t *testing.T) {
+	header := bytes.Repeat([]byte{0xff}, layout.StreamHeaderSize)
+	for _, magic := range []uint32{layout.MagicValue, 0xffffffff, 0x0a1b5b9b} {
+		binary.LittleEndian.PutUint32(header[layout.Magic:], magic)
+		slots := streamHeaders{head: header, slots: [][]byte{header[:judemap.DataOffset], bytes.Repeat([]byte{0xfe}, judemap.DataOffset)}}
+		seen := inspection{Name: hostileName, Kind: "segment", Size: math.MaxInt64, Mode: "0600", Writer: "other", Header: explain(header)}
+		stream := inspection{Name: strings.Repeat("n", 255), Kind: "stream", Size: math.MaxInt64, Mode: "0600", Writer: "other",
+			Header: slots.explain(), Slots: slots.slotStates(), Readers: []readerState{{63, math.MaxInt32, math.MaxUint64, 256, true}}}
+		for _, i := range []*inspection{&seen, &stream} {
+			for _, sizes := range []sizeFormat{roundSizes, exactSizes} {
+				var out strings.Builder
+				i.print(&out, 80, sizes)
+				checkLines(t, out.String(), 80)
+			}
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"text/tabwriter"
 	"time"
 
 	"github.com/judemap/judemap"
@@ -12,18 +11,26 @@ import (
 )
 
 func newLsCommand() *cobra.Command {
-	var asJSON *bool
+	var asJSON, sizes *bool
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the segments and streams on this machine",
 		Long: `List the segments and streams on this machine that may be read. Segments of the Node addon bear no mark by which to know
-them.
+them. No file is mapped.
 
-A stream is shown with its newest frame. In place of its shape stands why there is none to show, or why the segment or stream
-can't be opened.`,
+  KIND      segment; or stream and how many slots it has, and "every" if every frame counts, else the newest wins
+  TENSOR    its type and shape, of a stream the newest frame's; or why there is none, or none can be shown
+  VERSION   2 more for each commit; odd while one is in progress
+  BYTES     of the tensor
+  ROOM      bytes of tensor that there is room for; in a stream, in each slot
+  WRITER    none; other: a process that writes; died: one that did without closing
+  READERS   of a stream
+
+On a terminal (and where COLUMNS is set) what does not fit is shortened.`,
 		Example: `  judemap ls
   judemap ls --json`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			names, err := judemap.List()
 			if err != nil {
@@ -41,16 +48,21 @@ can't be opened.`,
 			if *asJSON {
 				return errors.Join(append(failures, printJSON(cmd.OutOrStdout(), entries))...)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tKIND\tDTYPE\tSHAPE\tVERSION\tBYTES\tCAPACITY\tWRITER\tSLOTS\tPOLICY\tREADERS")
-			for i := range entries {
-				fmt.Fprintln(w, entries[i].row())
-			}
-			return errors.Join(append(failures, w.Flush())...)
+			t := lsTable(entries, sizeFormat(*sizes))
+			return errors.Join(append(failures, t.print(cmd.OutOrStdout(), tableWidth(cmd.OutOrStdout())))...)
 		}),
 	}
-	asJSON = addJSONFlag(cmd)
+	asJSON, sizes = addJSONFlag(cmd), addBytesFlag(cmd)
 	return cmd
+}
+
+func lsTable(entries []entry, sizes sizeFormat) *table {
+	t := &table{}
+	t.row("NAME", "KIND", "TENSOR", "VERSION", "BYTES", "ROOM", "WRITER", "READERS")
+	for i := range entries {
+		t.row(entries[i].row(sizes)...)
+	}
+	return t
 }
 
 // An entry is what ls shows of a segment or stream.
@@ -63,17 +75,36 @@ type entry struct {
 	Version  uint64 `json:"version"`
 	Bytes    int64  `json:"bytes"`
 	Capacity int64  `json:"capacity"`
+	Size     int64  `json:"size"` // of the file
 	Writer   string `json:"writer,omitempty"`
+	Holders  string `json:"holders,omitempty"` // processes that have it open: "present", "gone", or "unknown"
+
+	// Who made it, and when; nil if it does not say.
+	Creator *creatorEntry `json:"creator,omitempty"`
+
 	*streamEntry
+}
+
+// A creatorEntry is what is known of the process that made a segment or stream.
+type creatorEntry struct {
+	Process  int       `json:"process"`  // its id, as it sees it
+	Presence string    `json:"presence"` // "present", "gone", or "unknown"
+	Created  time.Time `json:"created"`
+}
+
+func creatorOf(info *judemap.Info) *creatorEntry {
+	if info.Creator == 0 {
+		return nil
+	}
+	return &creatorEntry{info.Creator, info.CreatorPresence.String(), info.Created}
 }
 
 // A streamEntry is what only a stream has.
 type streamEntry struct {
-	Slots      int    `json:"slots"`
-	EveryFrame bool   `json:"every_frame"`
-	policy     string // the same as text
-	Readers    int    `json:"readers"`
-	Dead       int    `json:"dead_readers"` // of them
+	Slots      int  `json:"slots"`
+	EveryFrame bool `json:"every_frame"`
+	Readers    int  `json:"readers"`
+	Dead       int  `json:"dead_readers"` // of them
 }
 
 // entryOf returns nil for what is gone since it was listed.
@@ -87,13 +118,13 @@ func entryOf(name string) (*entry, error) {
 		return &entry{Name: name, Problem: why}, err
 	}
 	e := &entry{Name: name, Kind: info.Kind.String(), Problem: problemOf(info.Err), Version: info.Version, Bytes: info.Bytes,
-		Capacity: info.Capacity, Writer: info.Writer.String(), Shape: info.Shape}
+		Capacity: info.Capacity, Size: info.Size, Writer: info.Writer.String(), Holders: info.Holders.String(),
+		Creator: creatorOf(&info), Shape: info.Shape}
 	if info.Err == nil {
 		e.DType = info.DType.String()
 	}
 	if info.Kind == judemap.KindStream {
-		e.streamEntry = &streamEntry{Slots: info.Slots, EveryFrame: info.EveryFrame, policy: policyName(info.EveryFrame),
-			Readers: len(info.Readers)}
+		e.streamEntry = &streamEntry{Slots: info.Slots, EveryFrame: info.EveryFrame, Readers: len(info.Readers)}
 		for _, r := range info.Readers {
 			if r.Dead {
 				e.Dead++
@@ -131,24 +162,25 @@ func problemOf(err error) string {
 }
 
 // row returns the entry as a row of the table.
-func (e *entry) row() string {
+func (e *entry) row(sizes sizeFormat) []string {
 	if e.Kind == "" {
-		return fmt.Sprintf("%s\t-\t-\t%s\t-\t-\t-\t-\t-\t-\t-", nameText(e.Name), e.Problem)
+		return []string{nameText(e.Name), "-", e.Problem, "-", "-", "-", "-", "-"}
 	}
-	dtype, shape := e.DType, fmt.Sprint(e.Shape)
-	if e.Problem != "" {
-		dtype, shape = "-", e.Problem
+	kind, readers, tensor := e.Kind, "-", e.Problem
+	if tensor == "" {
+		tensor = e.DType + " " + fmt.Sprint(e.Shape)
 	}
-	row := fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s", nameText(e.Name), e.Kind, dtype, shape, e.Version, e.Bytes,
-		e.Capacity, e.Writer)
-	if e.streamEntry == nil {
-		return row + "\t-\t-\t-"
+	if e.streamEntry != nil {
+		kind, readers = fmt.Sprintf("%s %d", kind, e.Slots), fmt.Sprint(e.Readers)
+		if e.EveryFrame {
+			kind += " every"
+		}
+		if e.Dead > 0 {
+			readers += fmt.Sprintf(", %d dead", e.Dead)
+		}
 	}
-	readers := fmt.Sprint(e.Readers)
-	if e.Dead > 0 {
-		readers += fmt.Sprintf(", %d dead", e.Dead)
-	}
-	return row + fmt.Sprintf("\t%d\t%s\t%s", e.Slots, e.policy, readers)
+	return []string{nameText(e.Name), kind, tensor, fmt.Sprint(e.Version), sizes.text(e.Bytes), sizes.text(e.Capacity), e.Writer,
+		readers}
 }
 
 // cannotOpen says in a word why nothing can be said of a segment or stream, and returns the error if the reason is not its own.

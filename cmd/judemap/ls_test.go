@@ -41,7 +41,7 @@ func TestLs(t *testing.T) {
 	odd := base + "-x\x1b[2J\n \xff"
 	create(odd)
 	defer judemap.Remove(odd)
-	want = append(want, fmt.Sprintf("%q", odd))
+	want = append(want, fmt.Sprintf("%+q", odd))
 
 	stream, err := judemap.CreateStream(base+"-x-stream", 5, 64, judemap.WithEveryFrame())
 	if err != nil {
@@ -49,7 +49,7 @@ func TestLs(t *testing.T) {
 	}
 	stream.Close()
 	defer judemap.Remove(base + "-x-stream")
-	want = append(want, base+"-x-stream stream - empty 0 0 64 none 5 every frame 0")
+	want = append(want, base+"-x-stream stream 5 every empty 0 0 64 none 0")
 
 	// With holes it could fault whoever maps it without the right to write.
 	holes := base + "-y"
@@ -101,7 +101,7 @@ func TestLs(t *testing.T) {
 		var got []string
 		for _, line := range strings.Split(string(out), "\n") {
 			if strings.Contains(line, base) && !strings.Contains(line, "-passing-") {
-				name := strings.TrimSuffix(strings.Join(strings.Fields(line), " "), " segment - empty 0 0 64 none - - -")
+				name := strings.TrimSuffix(strings.Join(strings.Fields(line), " "), " segment empty 0 0 64 none -")
 				got = append(got, name)
 			}
 		}
@@ -143,11 +143,23 @@ func TestLsJSON(t *testing.T) {
 			got = append(got, e)
 		}
 	}
+	for _, e := range got {
+		creator := e["creator"].(map[string]any)
+		if at, err := time.Parse(time.RFC3339Nano, creator["created"].(string)); err != nil || time.Since(at) > time.Minute {
+			t.Errorf("created %v, %v", at, err)
+		}
+		delete(creator, "created")
+		if e["size"].(float64) < judemap.DataOffset {
+			t.Errorf("size %v", e["size"])
+		}
+		delete(e, "size")
+	}
+	creator := map[string]any{"process": float64(os.Getpid()), "presence": "present"}
 	want := []map[string]any{
 		{"name": name + "-a", "kind": "segment", "dtype": "float64", "shape": []any{}, "version": 2., "bytes": 8., "capacity": 64.,
-			"writer": "other"},
+			"writer": "other", "holders": "present", "creator": creator},
 		{"name": name + "-b", "kind": "stream", "problem": "empty", "version": 0., "bytes": 0., "capacity": 32., "writer": "none",
-			"slots": 4., "every_frame": true, "readers": 1., "dead_readers": 0.},
+			"holders": "present", "creator": creator, "slots": 4., "every_frame": true, "readers": 1., "dead_readers": 0.},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/judemap/judemap"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -35,7 +39,7 @@ func run() int {
 	case isClosedPipe(err): // whoever read the output has seen enough
 		return 141
 	}
-	fmt.Fprintf(os.Stderr, "judemap: %s\n", strings.TrimPrefix(err.Error(), "judemap: "))
+	fmt.Fprintf(os.Stderr, "judemap: %s\n", printable(strings.TrimPrefix(err.Error(), "judemap: ")))
 	if failed := new(failure); !errors.As(err, &failed) {
 		fmt.Fprintf(os.Stderr, "Run '%s --help' for usage.\n", command.CommandPath())
 		return 2
@@ -55,11 +59,17 @@ output any more.`,
 		Example: `  judemap demo
   judemap put photo.png camera
   judemap watch camera`,
+		Version:       buildText(debug.ReadBuildInfo()),
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(),
-		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newProducerCommand(), newConsumerCommand(), newKeeperCommand())
+	root.SetVersionTemplate("judemap {{.Version}}\n")
+	root.AddCommand(newDemoCommand(), newLsCommand(), newInspectCommand(), newWatchCommand(), newTopCommand(), newServeCommand(),
+		newExportCommand(), newPutCommand(), newGetCommand(), newRmCommand(), newPruneCommand(), newProducerCommand(),
+		newConsumerCommand(), newKeeperCommand())
+	for _, cmd := range root.Commands() {
+		completeFlags(cmd)
+	}
 	return root
 }
 
@@ -88,11 +98,59 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// completeNames completes arguments that are names of segments and streams, in shells that were set up for it.
-func completeNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completeNames completes any number of arguments that are names of segments and streams, in shells that were set up for it.
+func completeNames(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	names, err := judemap.List()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+		return nil, cobra.ShellCompDirectiveError | cobra.ShellCompDirectiveNoFileComp
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return slices.DeleteFunc(names, func(name string) bool {
+		// A shell takes what is behind a tab for a description, and what is behind a newline for another word.
+		return slices.Contains(args, name) || strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) })
+	}), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeArgs completes the arguments of a command that has so many, each by a function of its own.
+func completeArgs(each ...cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= len(each) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return each[len(args)](cmd, args, begun)
+	}
+}
+
+// completeFiles completes files whose names end so; all files if there are no endings.
+func completeFiles(endings ...string) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		if len(endings) == 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return endings, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+// completeFlags completes the values of a command's flags: files, or element types, where they are meant.
+func completeFlags(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		complete := cobra.CompletionFunc(cobra.NoFileCompletions)
+		switch cmd.Name() + " --" + f.Name {
+		case "put --raw":
+			complete = cobra.FixedCompletions(dtypeNames(), cobra.ShellCompDirectiveNoFileComp)
+		case "get --raw":
+			complete = completeFiles()
+		case "demo --save":
+			complete = completeFiles("png")
+		}
+		if err := cmd.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
+			panic(err) // there is such a flag
+		}
+	})
+}
+
+func dtypeNames() (names []string) {
+	for d := judemap.DType(0); d.Size() != 0; d++ {
+		names = append(names, d.String())
+	}
+	return names
 }

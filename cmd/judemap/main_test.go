@@ -12,7 +12,7 @@ import (
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"}, {"top", "--help"},
+		{}, {"--help"}, {"help", "demo"}, {"demo", "--help"}, {"ls", "--help"}, {"inspect", "--help"}, {"watch", "--help"}, {"top", "--help"}, {"serve", "--help"},
 		{"export", "--help"}, {"put", "--help"}, {"get", "--help"}, {"rm", "--help"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
@@ -61,12 +61,15 @@ func TestErrors(t *testing.T) {
 		{"ls extra", 2, `"extra"`},
 		{"inspect", 2, "accepts 1 arg"},
 		{"inspect a b", 2, "accepts 1 arg"},
-		{"watch", 2, "accepts 1 arg"},
+		{"watch", 2, "requires at least 1 arg"},
 		{"watch a --time -1s", 2, "--time is -1s"},
 		{"top extra", 2, `"extra"`},
 		{"top --time -1s", 2, "--time is -1s"},
 		{"top --interval 1ms", 2, "--interval is 1ms, and must be at least 100ms"},
 		{"top --sort size", 2, `--sort is "size", and must be one of bytes, commits`},
+		{"serve extra", 2, `"extra"`},
+		{"serve --addr 0.0.0.0:80", 2, `--addr is "0.0.0.0:80", and must be an address of this machine's own`},
+		{"serve --interval 0s", 2, "--interval is 0s"},
 		{"export a", 2, "accepts 2 arg"},
 		{"export a b.jpg", 2, `"b.jpg"`},
 		{"put a.txt b", 2, `"a.txt"`},

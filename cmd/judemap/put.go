@@ -17,12 +17,7 @@ import (
 )
 
 func newPutCommand() *cobra.Command {
-	var room room
-	var maxBytes int64
-	var raw string
-	var shape []int
-	var readers int
-	var verbose bool
+	var o putOptions
 	cmd := &cobra.Command{
 		Use:   "put FILE|- NAME",
 		Short: "Commit a file's tensor to a segment or stream, or a pipe's frames to a stream",
@@ -52,84 +47,125 @@ under the same name, and readers stay.`,
   judemap put photo.png stream --slots 4
   ffmpeg -i video.mkv -f rawvideo -pix_fmt rgb24 - | judemap put --raw uint8 --shape 720,1280,3 - video`,
 		Args: cobra.ExactArgs(2),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveDefault // files
+		ValidArgsFunction: completeArgs(func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if raw, err := cmd.Flags().GetString("raw"); err == nil && raw != "" {
+				return completeFiles()(cmd, args, begun)
 			}
-			return completeNames(cmd, args, begun)
-		},
+			return completeFiles("npy", "png")(cmd, args, begun)
+		}, completeNames),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			path, name := args[0], args[1]
-			if cmd.Flags().Changed("capacity") && room.capacity < 1 {
-				return usagef("--capacity is %d, and must be at least 1", room.capacity)
-			}
-			if cmd.Flags().Changed("slots") && (room.slots < 2 || room.slots > judemap.MaxSlots) {
-				return usagef("--slots is %d, and must be 2 to %d", room.slots, judemap.MaxSlots)
-			}
-			if maxBytes < 1 {
-				return usagef("--max-bytes is %d, and must be at least 1", maxBytes)
-			}
-			if cmd.Flags().Changed("raw") {
-				format, err := newRawFormat(raw, shape, maxBytes)
-				if err != nil {
-					return err
-				}
-				if readers < 0 || readers > judemap.MaxReaders {
-					return usagef("--readers is %d, and must be 0 to %d", readers, judemap.MaxReaders)
-				}
-				room.capacity = max(room.capacity, format.bytes)
-				note := io.Discard
-				if verbose {
-					note = cmd.ErrOrStderr()
-				}
-				return putRaw(cmd.Context(), path, name, format, room, readers, note)
-			}
-			for _, flag := range []string{"shape", "readers", "verbose"} {
-				if cmd.Flags().Changed(flag) {
-					return usagef("--%s is for --raw", flag)
-				}
-			}
-			if path == "-" {
-				return usagef("- is for the frames of --raw")
-			}
-			if room.everyFrame && room.slots == 0 {
-				return usagef("--every-frame is for the streams of --slots, or with --raw")
-			}
-			a, err := readArray(path, maxBytes)
-			if err != nil {
+			if err := o.check(path, cmd.Flags().Changed); err != nil {
 				return err
 			}
-			room.capacity = max(room.capacity, len(a.data), 1)
-			return put(cmd.Context(), a, name, room)
+			if cmd.Flags().Changed("raw") {
+				return o.putFrames(cmd.Context(), path, name)
+			}
+			return o.putFile(cmd.Context(), path, name)
 		}),
 	}
-	cmd.Flags().IntVar(&room.capacity, "capacity", 0,
+	cmd.Flags().IntVar(&o.room.capacity, "capacity", 0,
 		"bytes that the segment, or each slot of the stream, must have room for (default: the tensor's)")
-	cmd.Flags().IntVar(&room.slots, "slots", 0, "make a stream of so many slots (default with --raw: 4)")
-	cmd.Flags().BoolVar(&room.everyFrame, "every-frame", false, "make it one whose writer waits for the slowest reader")
-	cmd.Flags().Int64Var(&maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have, or a frame")
-	cmd.Flags().StringVar(&raw, "raw", "", "take frames of raw bytes, of this element type, such as uint8")
-	cmd.Flags().IntSliceVar(&shape, "shape", nil, "the shape of each frame of --raw, such as 720,1280,3")
-	cmd.Flags().IntVar(&readers, "readers", 0, "with --raw: wait until the stream has so many readers")
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "with --raw: print at the end how many frames there were")
+	cmd.Flags().IntVar(&o.room.slots, "slots", 0, "make a stream of so many slots (default with --raw: 4)")
+	cmd.Flags().BoolVar(&o.room.everyFrame, "every-frame", false, "make it one whose writer waits for the slowest reader")
+	cmd.Flags().Int64Var(&o.maxBytes, "max-bytes", 1<<30, "the most bytes that the file, and the picture in it, may have, or a frame")
+	cmd.Flags().StringVar(&o.raw, "raw", "", "take frames of raw bytes, of this element type, such as uint8")
+	cmd.Flags().IntSliceVar(&o.shape, "shape", nil, "the shape of each frame of --raw, such as 720,1280,3")
+	cmd.Flags().IntVar(&o.readers, "readers", 0, "with --raw: wait until the stream has so many readers")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "with --raw: print at the end how many frames there were")
 	return cmd
 }
 
+type putOptions struct {
+	room     room
+	maxBytes int64
+
+	// Only with raw.
+	raw     string // the type of the elements
+	shape   []int
+	readers int // to wait for
+	verbose bool
+}
+
+// check returns an error if a flag has a value that can't be used, or doesn't go with the others; given says which flags
+// there are.
+func (o *putOptions) check(path string, given func(flag string) bool) error {
+	switch {
+	case given("capacity") && o.room.capacity < 1:
+		return usagef("--capacity is %d, and must be at least 1", o.room.capacity)
+	case given("slots") && (o.room.slots < 2 || o.room.slots > judemap.MaxSlots):
+		return usagef("--slots is %d, and must be 2 to %d", o.room.slots, judemap.MaxSlots)
+	case o.maxBytes < 1:
+		return usagef("--max-bytes is %d, and must be at least 1", o.maxBytes)
+	case o.readers < 0 || o.readers > judemap.MaxReaders:
+		return usagef("--readers is %d, and must be 0 to %d", o.readers, judemap.MaxReaders)
+	case given("raw"):
+		return nil
+	case path == "-":
+		return usagef("- is for the frames of --raw")
+	case o.room.everyFrame && o.room.slots == 0:
+		return usagef("--every-frame is for the streams of --slots, or with --raw")
+	}
+	for _, flag := range []string{"shape", "readers", "verbose"} {
+		if given(flag) {
+			return usagef("--%s is for --raw", flag)
+		}
+	}
+	return nil
+}
+
+// putFile commits the tensor of a file.
+func (o *putOptions) putFile(ctx context.Context, path, name string) error {
+	a, err := readArray(path, o.maxBytes)
+	if err != nil {
+		return err
+	}
+	room := o.room
+	room.capacity = max(room.capacity, len(a.data), 1)
+	return put(ctx, a, name, room)
+}
+
+// putFrames commits the frames of a file or of the standard input.
+func (o *putOptions) putFrames(ctx context.Context, path, name string) error {
+	format, err := newRawFormat(o.raw, o.shape, o.maxBytes)
+	if err != nil {
+		return err
+	}
+	room := o.room
+	room.capacity = max(room.capacity, format.bytes)
+	note := io.Discard
+	if o.verbose {
+		note = os.Stderr
+	}
+	return putRaw(ctx, path, name, format, room, o.readers, note)
+}
+
 // readArray returns what is in a file, if neither the file nor the picture in it has more than maxBytes.
-func readArray(path string, maxBytes int64) (array, error) {
+func readArray(path string, maxBytes int64) (a array, err error) {
 	format, err := formatOf(path)
 	if err != nil {
-		return array{}, err
+		return a, err
 	}
-	file, err := readFile(path, maxBytes)
+	file, err := os.Open(path)
 	if err != nil {
-		return array{}, err
+		return a, err
 	}
-	var a array
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return a, err
+	}
+	if info.Size() > maxBytes {
+		return a, fmt.Errorf("%s has %d bytes, and --max-bytes allows %d", path, info.Size(), maxBytes)
+	}
 	if format == formatNPY {
-		a, err = readNPY(file) // refuses what claims another size than the file has
+		length := info.Size()
+		if !info.Mode().IsRegular() { // a pipe has no size that could be known before
+			length = -1
+		}
+		a, err = readNPY(file, length, maxBytes)
 	} else {
-		a, err = readPNG(file, maxBytes)
+		a, err = readPNG(file, info.Size(), maxBytes)
 	}
 	if err != nil {
 		return array{}, fmt.Errorf("%s: %w", path, err)
@@ -137,37 +173,29 @@ func readArray(path string, maxBytes int64) (array, error) {
 	return a, nil
 }
 
-// readFile returns a file's bytes, if there are no more than maxBytes.
-func readFile(path string, maxBytes int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxBytes {
-		return nil, fmt.Errorf("%s has %d bytes, and --max-bytes allows %d", path, info.Size(), maxBytes)
-	}
+// readAll returns the bytes of a file, of about the size, if there are no more than maxBytes.
+func readAll(file io.Reader, size, maxBytes int64) ([]byte, error) {
 	var all bytes.Buffer
-	all.Grow(int(info.Size()) + bytes.MinRead)
-	// A pipe has no size that could be known before.
+	all.Grow(int(size) + bytes.MinRead)
 	read, err := all.ReadFrom(&io.LimitedReader{R: file, N: maxBytes})
 	if err != nil {
 		return nil, err
 	}
 	if read == maxBytes {
 		if n, _ := file.Read(make([]byte, 1)); n > 0 {
-			return nil, fmt.Errorf("%s has more bytes than the %d that --max-bytes allows", path, maxBytes)
+			return nil, fmt.Errorf("it has more bytes than the %d that --max-bytes allows", maxBytes)
 		}
 	}
 	return all.Bytes(), nil
 }
 
-// readPNG returns the picture of a PNG file, if it has no more than maxBytes once decoded.
-func readPNG(file []byte, maxBytes int64) (array, error) {
+// readPNG returns the picture of a PNG file of about that size, if neither it nor the picture, once decoded, has more than
+// maxBytes.
+func readPNG(in io.Reader, size, maxBytes int64) (array, error) {
+	file, err := readAll(in, size, maxBytes)
+	if err != nil {
+		return array{}, err
+	}
 	config, err := png.DecodeConfig(bytes.NewReader(file))
 	if err != nil {
 		return array{}, err

@@ -46,13 +46,12 @@ func remove(name string, marked, force bool) error {
 	if marked {
 		return judemap.Remove(name)
 	}
-	s, err := openToRead(name) // only what is a regular file in the folder of shared memory, and long enough
+	info, err := judemap.Stat(name) // only what is a regular file in the folder of shared memory, and long enough
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	if l := lookAt(s); errors.Is(l.err, judemap.ErrCorrupt) {
-		return fmt.Errorf("%s is no segment: %w", nameText(name), l.err)
+	if errors.Is(info.Err, judemap.ErrCorrupt) {
+		return fmt.Errorf("%s is no segment: %w", nameText(name), info.Err)
 	}
 	if !force {
 		return fmt.Errorf("%s bears no mark of a segment: it may be one of the Node addon, or a file of any other program; "+

@@ -40,16 +40,6 @@ func readStreamHeaders(s *judemap.Stream) (h streamHeaders, err error) {
 func (h *streamHeaders) u32(offset int) uint32 { return binary.LittleEndian.Uint32(h.head[offset:]) }
 func (h *streamHeaders) u64(offset int) uint64 { return binary.LittleEndian.Uint64(h.head[offset:]) }
 
-// inCommit says whether a slot is being written to, or its writer died in it.
-func (h *streamHeaders) inCommit() bool {
-	for _, slot := range h.slots {
-		if inCommit(binary.LittleEndian.Uint64(slot[layout.Sequence:])) {
-			return true
-		}
-	}
-	return false
-}
-
 // explain returns the fields of a stream's header.
 func (h *streamHeaders) explain() []field {
 	sequence, flags := h.u64(layout.Sequence), h.u32(layout.Flags)
@@ -72,8 +62,8 @@ func (h *streamHeaders) explain() []field {
 	u64 := func(offset int, name, meaning string) field {
 		return field{offset, name, fmt.Sprint(h.u64(offset)), meaning}
 	}
-	return []field{
-		u64(layout.Sequence, "sequence", fmt.Sprintf("version; frames: %d", commitsOf(sequence))),
+	fields := []field{
+		u64(layout.Sequence, "sequence", fmt.Sprintf("version; frames: %d", layout.Commits(sequence))),
 		{layout.Magic, "magic", fmt.Sprintf("0x%08X", h.u32(layout.Magic)), magic},
 		{layout.Flags, "flags", fmt.Sprintf("0x%X", flags), policy + "; " + flagsText(flags)},
 		u32(layout.Waiters, "waiters", "parked readers, in all processes"),
@@ -84,9 +74,11 @@ func (h *streamHeaders) explain() []field {
 		u64(layout.StreamStride, "stride", "bytes from a slot to the next"),
 		{layout.StreamReaders, "readers", fmt.Sprintf("0x%X", readers), fmt.Sprintf("a bit for each that has its place: %d",
 			bits.OnesCount64(readers))},
-		u32(layout.StreamReleased, "released", "the word that a writer parks on: one more for each wake"),
-		u32(layout.StreamWriterWaits, "writer_waits", waits),
 	}
+	fields = append(fields, explainCreator(h.head, layout.StreamCreator)...)
+	return append(fields,
+		u32(layout.StreamReleased, "released", "the word that a writer parks on: one more for each wake"),
+		u32(layout.StreamWriterWaits, "writer_waits", waits))
 }
 
 // slotStates returns what there is in each slot, and who holds it.
@@ -96,7 +88,7 @@ func (h *streamHeaders) slotStates() []slotState {
 		s := &states[i]
 		s.Slot, s.Offset = i, h.u64(layout.StreamFirst)+uint64(i)*h.u64(layout.StreamStride)
 		s.Version, s.PinnedBy = binary.LittleEndian.Uint64(slot[layout.Sequence:]), []int{}
-		if s.Version != 0 && !inCommit(s.Version) {
+		if s.Version != 0 && !layout.InCommit(s.Version) {
 			s.DType = judemap.DType(binary.LittleEndian.Uint32(slot[layout.DType:])).String()
 			s.Shape = shapeIn(slot)
 		}

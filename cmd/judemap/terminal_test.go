@@ -70,7 +70,7 @@ func TestDemoOnTerminal(t *testing.T) {
 
 func TestWatchOnTerminal(t *testing.T) {
 	name := segmentName(t)
-	mustRun(t, "put", "photo/astronaut.png", name)
+	mustRun(t, "put", "../../internal/demo/photo/astronaut.png", name)
 	out := onTerminal(t, 90, 20, "watch", name, "--time", "400ms")
 	for _, want := range []string{"uint8 [512 512 3]", "none yet", "\x1b[38;2;", "▀", "A\r"} {
 		if !strings.Contains(out, want) {

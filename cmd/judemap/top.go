@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/judemap/judemap/internal/live"
 	"github.com/spf13/cobra"
-	"golang.org/x/text/width"
 )
 
 func newTopCommand() *cobra.Command {
@@ -166,7 +165,7 @@ var topColumns = []struct {
 }{
 	{"COMMITS/S", 9, func(r *live.Row) string { return rateText(r.CommitsPerSecond) }},
 	{"BYTES/S", 8, func(r *live.Row) string { return bytesText(r.BytesPerSecond) }},
-	{"AGE", 5, ageText},
+	{"AGE", 5, sinceText},
 	{"READERS", 9, readersText},
 	{"MISSED", 6, missedText},
 	{"WRITER", 6, func(r *live.Row) string { return r.Writer }},
@@ -183,8 +182,8 @@ func topTable(rows []live.Row, columns int) []string {
 	}
 	names, tensors := len("NAME"), len("TENSOR")
 	for i := range rows {
-		names = max(names, cells(nameText(rows[i].Name)))
-		tensors = max(tensors, cells(tensorText(&rows[i])))
+		names = max(names, len(nameText(rows[i].Name)))
+		tensors = max(tensors, len(tensorText(&rows[i])))
 	}
 	// A tensor is shown if there is room for it behind the names, or else behind what is enough of them.
 	room := max(4, columns-1-numbers)
@@ -221,7 +220,7 @@ func topTable(rows []live.Row, columns int) []string {
 	for i := range rows {
 		r := &rows[i]
 		if r.Kind == "" && tensors == 0 { // why it can't be opened, in place of numbers
-			lines = append(lines, fit(nameText(r.Name), names)+"  "+cut(problemText(r), numbers-2))
+			lines = append(lines, fit(nameText(r.Name), names)+"  "+shortened(problemText(r), numbers-2))
 			continue
 		}
 		line(nameText(r.Name), tensorText(r), func(i int) string {
@@ -243,8 +242,8 @@ func tensorText(r *live.Row) string {
 
 // problemText says why there is no tensor. It may have a system's error in it, and so the name of a file.
 func problemText(r *live.Row) string {
-	if strings.ContainsFunc(r.Problem, func(c rune) bool { return !unicode.IsPrint(c) }) {
-		return fmt.Sprintf("%q", r.Problem)
+	if strings.ContainsFunc(r.Problem, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return strconv.QuoteToASCII(r.Problem)
 	}
 	return r.Problem
 }
@@ -279,28 +278,19 @@ func bytesText(bytes float64) string {
 	return fmt.Sprintf("%.2f %s", bytes, units[i])
 }
 
-// ageText says how long ago the last commit was, in at most 5 characters.
-func ageText(r *live.Row) string {
+// sinceText says how long ago the last commit was, in at most 5 characters.
+func sinceText(r *live.Row) string {
 	if r.Age == nil {
 		return "-"
 	}
-	text := secondsText(*r.Age)
+	if *r.Age < 0.5 && !r.AgeAtLeast {
+		return "now"
+	}
+	text := ageText(time.Duration(*r.Age * float64(time.Second)))
 	if r.AgeAtLeast {
 		text = ">" + text
 	}
 	return text
-}
-
-func secondsText(seconds float64) string {
-	switch {
-	case seconds < 120:
-		return fmt.Sprintf("%.0fs", seconds)
-	case seconds < 120*60:
-		return fmt.Sprintf("%.0fm", seconds/60)
-	case seconds < 48*3600:
-		return fmt.Sprintf("%.0fh", seconds/3600)
-	}
-	return fmt.Sprintf("%.0fd", seconds/86400)
 }
 
 func readersText(r *live.Row) string {
@@ -323,40 +313,7 @@ func missedText(r *live.Row) string {
 	return fmt.Sprint(r.Missed)
 }
 
-// cells returns how many characters' width a text takes on a terminal.
-func cells(text string) (n int) {
-	for _, c := range text {
-		n += cellsOf(c)
-	}
-	return n
-}
-
-func cellsOf(c rune) int {
-	if unicode.In(c, unicode.Mn, unicode.Me) {
-		return 0
-	}
-	if kind := width.LookupRune(c).Kind(); kind == width.EastAsianWide || kind == width.EastAsianFullwidth {
-		return 2
-	}
-	return 1
-}
-
-// cut returns a text of at most so many cells. Where something is left out, it ends in "…".
-func cut(text string, most int) string {
-	if cells(text) <= most {
-		return text
-	}
-	used := 0
-	for i, c := range text {
-		if used += cellsOf(c); used > most-1 {
-			return text[:i] + "…"
-		}
-	}
-	return text
-}
-
-// fit returns a text of exactly so many cells.
+// fit returns ASCII text in exactly so many characters.
 func fit(text string, length int) string {
-	text = cut(text, length)
-	return text + strings.Repeat(" ", max(0, length-cells(text)))
+	return fmt.Sprintf("%-*s", length, shortened(text, length))
 }

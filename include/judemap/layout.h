@@ -1,16 +1,15 @@
-/* The bytes of a segment, and of a stream: what every reader and writer of one agrees on. docs/layout.md has them as a
- * table.
+/* The layout of a segment and of a stream, which all their readers and writers share. docs/layout.md has it as a table.
  *
- * One definition for all languages: C++ sees the shared words as std::atomic, C (and through it cgo) sees the plain
- * integers of the same size and place. C code must not touch the fields of a live segment itself; judemap.h has the
- * functions for it. All integers are little-endian. A mapping is this header followed by the tensor, row-major:
+ * There is one definition for all languages. C++ sees the shared words as std::atomic. C, and so cgo, sees plain
+ * integers of the same size at the same place. C code must not touch the fields of a live segment itself, but call the
+ * functions of judemap.h. All integers are little-endian. A mapping is this header followed by the tensor, row-major:
  *
  *   0 ... 63      sequence, alone on its cache line: readers poll it, and nothing else may evict it from their caches
  *   64 ... 191    metadata of the tensor
  *   192 ... 255   coordination between processes; zero in a private segment
  *   256 ...       the tensor
  *
- * A stream is a header of its own (jm_stream_header) and then a row of slots, each of them a segment to the byte.
+ * A stream is a jm_stream_header followed by slots, each with the layout of a segment.
  */
 #ifndef JUDEMAP_LAYOUT_H
 #define JUDEMAP_LAYOUT_H
@@ -29,9 +28,9 @@
 #define JM_DATA_OFFSET 256 /* bytes from the start of a segment to its data */
 #define JM_MAX_DIMS 8      /* the largest rank */
 
-/* The element types, each in one line: X(SUFFIX, number, name, bytes, C++ type). The numbers are those of
- * jm_header.dtype; the addon has 0 to 8. The C++ types of the small floats are in float.h. dtypes in dtype.go is the
- * same table for Go, and a test compares them. */
+/* The element types, one in each line: X(SUFFIX, number, name, bytes, C++ type). The numbers are the values of
+ * jm_header.dtype; the Node addon has 0 to 8. The C++ types of the small floats are in float.h. dtypes in dtype.go is
+ * the same table for Go, and a test compares the two. */
 #define JM_DTYPES(X)                                              \
   X(FLOAT32, 0, "float32", 4, float)                              \
   X(FLOAT64, 1, "float64", 8, double)                             \
@@ -97,10 +96,10 @@ struct jm_header {
 };
 
 #define JM_STREAM_SLOTS 256   /* the most slots */
-#define JM_STREAM_READERS 64  /* the most readers: each has a bit in a word of pins */
+#define JM_STREAM_READERS 64  /* the most readers; each has a bit in a slot's word of pins */
 #define JM_STREAM_HEADER 8192 /* bytes of a stream's header */
 
-/* What a stream's header has in the bytes that jm_header keeps for later use. Set by the creator, and then fixed. */
+/* The part of a stream's header that lies in jm_header.later. The creator sets it, and it never changes after that. */
 struct jm_stream_block {
   uint32_t slots;   /* 2..JM_STREAM_SLOTS */
   uint32_t readers; /* JM_STREAM_READERS */
@@ -109,16 +108,17 @@ struct jm_stream_block {
   uint8_t zero[16];
 };
 
-/* A reader's place in a stream; it is the reader's to write. Places lie on cache lines of their own. */
+/* A reader's place in a stream. Only the reader writes to it. Each place has a cache line of its own. */
 struct jm_place {
   JM_ATOMIC(uint64_t)
-  cursor; /* the number of the frame that the reader wants next: all before it, it has seen or missed; 0: it joins */
+  cursor; /* number of the frame that the reader reads next; it has read or skipped those before; 0: it joins */
   JM_ATOMIC(uint32_t) process; /* the reader's process id, for people to read */
   uint8_t zero[52];
 };
 
-/* The first 8192 bytes of a stream. The first 256 are a jm_header whose words mean the same, but for these: sequence is
- * twice the number of the frame last committed, and never odd; the metadata is zero; capacity is that of each slot. */
+/* The first 8192 bytes of a stream. The first 256 of them are a jm_header whose words mean the same, with these
+ * exceptions: sequence is twice the number of the frame that was committed last, and never odd; the metadata is zero;
+ * capacity is that of each slot. */
 struct jm_stream_header {
   JM_ATOMIC(uint64_t) sequence;
   uint8_t padding0[56];
@@ -130,23 +130,23 @@ struct jm_stream_header {
   JM_ATOMIC(uint64_t) capacity;
   struct jm_stream_block block;
 
-  JM_ATOMIC(uint64_t) readers; /* bit r: reader r has its place */
+  JM_ATOMIC(uint64_t) readers; /* bit r is 1: there is a reader r */
   uint8_t padding2[56];
 
-  /* Where a writer waits for a slot to be given back. */
-  JM_ATOMIC(uint32_t) released;     /* the word that it parks on: one more for each wake */
-  JM_ATOMIC(uint32_t) writer_waits; /* 1: who gives a slot back wakes the writer, and sets it to 0 */
+  /* The words by which a writer waits for a reader to give a slot back. */
+  JM_ATOMIC(uint32_t) released;     /* the word that the writer parks on; each wake adds 1 */
+  JM_ATOMIC(uint32_t) writer_waits; /* 1: a reader that gives a slot back sets this to 0 and wakes the writer */
   uint8_t padding3[56];
 
   uint8_t padding4[640];
 
-  JM_ATOMIC(uint32_t) table[JM_STREAM_SLOTS]; /* entry n % slots: the slot that has frame n, one of the last `slots` */
+  JM_ATOMIC(uint32_t) table[JM_STREAM_SLOTS]; /* entry n % slots: the slot of frame n, for the last `slots` frames */
   uint8_t padding5[2048];
 
   struct jm_place places[JM_STREAM_READERS];
 };
 
-/* A slot's word of pins, in the bytes that jm_header keeps for later use: bit r says that reader r holds the slot. */
+/* The offset of a slot's word of pins, which lies in jm_header.later. Bit r is 1 while reader r holds the slot. */
 #define JM_PINS_OFFSET 216
 
 /* Where a segment's header, or a stream's, says by which events Windows wakes the threads of other processes. The bytes
@@ -157,6 +157,19 @@ struct jm_events {
   JM_ATOMIC(uint64_t) key;           /* a random number, a part of the events' names; 0: there are none yet */
   JM_ATOMIC(uint32_t) generation[2]; /* for sequence, and a stream's released: one more for each wake */
 };
+
+/* Who made a segment or stream that has the mark, and when: set by the creator, and then fixed. A segment has it in the
+ * bytes that jm_header keeps for later use; a stream, which has its block there, behind its first cache lines. */
+struct jm_creator {
+  uint64_t
+      start;     /* when its process began, in the system's own unit: Linux, clock ticks since the boot; 0: not known */
+  uint64_t time; /* when it was made, in nanoseconds since 1970 */
+  uint32_t process; /* the process id; 0: it does not say */
+  uint32_t
+      space; /* where that id means something: Linux, the inode of the PID namespace; 0: everywhere, or not known */
+};
+#define JM_CREATOR_OFFSET 216
+#define JM_STREAM_CREATOR_OFFSET 264
 
 #ifdef __cplusplus
 static_assert(std::atomic<uint32_t>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free,
@@ -203,6 +216,14 @@ static_assert(JM_EVENTS_OFFSET + sizeof(jm_events) == JM_DATA_OFFSET, "layout: e
 static_assert(JM_EVENTS_OFFSET >= offsetof(jm_header, later), "layout: events, in bytes for later use");
 static_assert(JM_EVENTS_OFFSET == offsetof(jm_stream_header, block) + offsetof(jm_stream_block, zero),
               "layout: stream, events");
+static_assert(sizeof(jm_creator) == 24 && alignof(jm_creator) <= 8, "layout: a creator");
+static_assert(offsetof(jm_creator, start) == 0 && offsetof(jm_creator, time) == 8, "layout: a creator, its times");
+static_assert(offsetof(jm_creator, process) == 16 && offsetof(jm_creator, space) == 20,
+              "layout: a creator, its number");
+static_assert(JM_CREATOR_OFFSET == offsetof(jm_header, later), "layout: the creator of a segment");
+static_assert(JM_STREAM_CREATOR_OFFSET == offsetof(jm_stream_header, padding2) &&
+                  sizeof(jm_creator) <= sizeof(jm_stream_header::padding2),
+              "layout: the creator of a stream");
 static_assert(JM_PINS_OFFSET == offsetof(jm_header, later), "layout: a slot's pins");
 #endif
 

@@ -1,11 +1,11 @@
-// The protocol of a segment, and nothing else: the steps that readers and a writer make on a mapping with one tensor.
-// Nothing here takes a lock, waits in a loop, or makes a system call that blocks. Who wants to be kept waiting uses
-// segment.h, which is made of this; who has locks and waiting of their own, as the Go package has, uses this.
+// The protocol of a segment: the steps of readers and of a writer on a mapping with one tensor. Nothing here takes a
+// lock, waits in a loop, or makes a system call that blocks. For calls that wait use segment.h, which is built on this.
+// Callers with locks and waiting of their own, such as the Go package, use this.
 //
-// What a caller must see to, beside what mapping.h says:
+// The caller has to see to this, in addition to what mapping.h says:
 //
-//   at any time, from any thread    try_read, try_read_into, valid
-//   one at a time                   begin, write, fill, commit, abort: the caller's lock between its writers
+//   - try_read, try_read_into and valid may be called at any time, from any thread.
+//   - begin, write, fill, commit and abort must not run at the same time. The caller has a lock between its writers.
 #ifndef JUDEMAP_PROTOCOL_H
 #define JUDEMAP_PROTOCOL_H
 
@@ -18,17 +18,20 @@
 
 namespace judemap {
 
-// The product of the dimensions times the item size, in bytes. False if it, or a dimension, is 2^63 or more. A
-// dimension of 0 makes it 0, whatever the product of the others is.
+// Computes the size of a tensor in bytes: the product of the dimensions times the size of an element. Returns false if
+// the size or a dimension is 2^63 or more. If one dimension is 0 the size is 0, even if the product of the others
+// overflows.
 bool tensor_bytes(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, std::uint64_t* bytes) noexcept;
 
-// The field of `metadata` that can't be true in a segment of this capacity, or nullptr. Another process may have
-// written the header: nothing is derived from metadata before this has passed it. testdata/headers.txt has examples.
+// Returns the name of the field of `metadata` that is not possible in a segment of this capacity, or nullptr. Another
+// process may have written the header, so nothing of the metadata may be used before this check. testdata/headers.txt
+// has examples.
 const char* corrupt_field(const Metadata& metadata, std::uint64_t capacity) noexcept;
 
 class Protocol : public Mapping {
  public:
-  // Each makes or opens the segment, as the functions of judemap.h do. Once per object: JM_ERR_ARGUMENT after that.
+  // Each makes or opens the segment, like the functions of judemap.h, once per object: after that it returns
+  // JM_ERR_ARGUMENT.
   jm_status create(std::uint64_t capacity, std::uint32_t flags) noexcept;
   jm_status create(const char* name, std::uint64_t capacity, std::uint32_t mode, std::uint32_t flags) noexcept;
   jm_status create_sealed(std::uint64_t capacity, std::uint32_t flags) noexcept;
@@ -37,8 +40,8 @@ class Protocol : public Mapping {
   // A Judge of files.
   static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
 
-  // ---- Reading: one attempt each. JM_ERR_BUSY: a commit was in progress, or came in between. They leave out->data as
-  // it is: it is at data(), or in the caller's buffer.
+  // ---- Reading. Each makes one attempt. JM_ERR_BUSY means that a commit was in progress, or came in between. They do
+  // not set out->data: the data is at data(), or in the caller's buffer.
 
   jm_status try_read(jm_tensor* out) const noexcept;
   jm_status try_read_into(void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
@@ -46,16 +49,16 @@ class Protocol : public Mapping {
 
   // ---- Writing
 
-  // Starts a commit: *data is for the caller to fill. The first becomes the one writer among processes, and puts right
-  // what one that died left behind. JM_ERR_ARGUMENT if a commit is in progress; JM_ERR_WRITER_ACTIVE, JM_ERR_READ_ONLY,
-  // JM_ERR_FORKED, JM_ERR_CLOSED, JM_ERR_SYSTEM.
+  // Starts a commit: *data is for the caller to fill. The first call takes the right to write among processes, and
+  // repairs what a writer that died has left. JM_ERR_ARGUMENT if a commit is in progress; JM_ERR_WRITER_ACTIVE,
+  // JM_ERR_READ_ONLY, JM_ERR_FORKED, JM_ERR_CLOSED, JM_ERR_SYSTEM.
   jm_status begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
                   std::uint64_t* length) noexcept;
-  // Ends it, and wakes whoever is parked. JM_ERR_ARGUMENT if none is in progress.
+  // Ends the commit, and wakes the threads that wait for it. JM_ERR_ARGUMENT if none is in progress.
   jm_status commit() noexcept;
-  // Ends it with no tensor: readers get JM_ERR_EMPTY.
+  // Ends the commit without a tensor: readers get JM_ERR_EMPTY.
   jm_status abort() noexcept;
-  // A whole commit each.
+  // Each makes a whole commit.
   jm_status write(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, const void* data,
                   std::uint64_t length) noexcept;
   jm_status fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept;
@@ -69,9 +72,9 @@ class Protocol : public Mapping {
   template <class Copy>
   jm_status snapshot(jm_tensor* out, Copy&& copy) const noexcept;
 
-  // The writer's, guarded by the caller's lock.
-  bool committing_ = false;         // a commit is in progress, and
-  std::uint64_t next_version_ = 0;  // will have this version
+  // For the writer; guarded by the caller's lock.
+  bool committing_ = false;         // a commit is in progress
+  std::uint64_t next_version_ = 0;  // the version that it will have
 };
 
 }  // namespace judemap

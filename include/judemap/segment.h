@@ -1,5 +1,5 @@
-// A segment for C++ callers: the protocol with locks between threads, and calls that wait. judemap.h is the same for C;
-// its comments on arguments and errors hold here too.
+// A segment for C++ callers: the protocol with locks between threads, and with calls that wait. judemap.h has the same
+// for C; what its comments say of arguments and errors holds here too.
 //
 //   judemap::Segment segment;
 //   if (segment.create(1 << 20) != JM_OK) ...
@@ -21,8 +21,8 @@
 
 namespace judemap {
 
-// The lock between the writers of one handle, handed over in the order of asking. It may be released by another thread
-// than took it: an update begun on one thread can be ended on another.
+// The lock between the writers of one handle. Threads get it in the order in which they asked for it. Another thread
+// than the one that locked it may unlock it, because an update that one thread began may be ended by another.
 class TicketLock {
  public:
   void lock() noexcept;
@@ -31,11 +31,11 @@ class TicketLock {
  private:
   std::mutex mutex_;
   std::condition_variable turn_;
-  std::uint64_t next_ = 0;     // the ticket of the next to ask
+  std::uint64_t next_ = 0;     // the ticket for the next thread that asks
   std::uint64_t serving_ = 0;  // the ticket that holds the lock, or may take it
 };
 
-// Gives the memory of an ended handle back. 0, or an errno value.
+// Gives the memory of a closed handle back. Returns 0 or an errno value.
 int give_back(Mapping& mapping) noexcept;
 
 class Segment {
@@ -45,7 +45,7 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  // Each makes or opens the segment. Once per object: JM_ERR_ARGUMENT after that.
+  // Each makes or opens the segment, once per object: after that it returns JM_ERR_ARGUMENT.
   jm_status create(std::uint64_t capacity, std::uint32_t flags = 0) noexcept {
     return protocol_.create(capacity, flags);
   }
@@ -64,7 +64,7 @@ class Segment {
   }
   static jm_status remove(const char* name) noexcept { return Protocol::remove(name); }
 
-  // A new descriptor of the segment's file, the caller's.
+  // Makes a new descriptor of the segment's file, which is the caller's.
   jm_status descriptor(bool writable, int* out) noexcept;
 
   jm_status retire() noexcept;
@@ -101,12 +101,13 @@ class Segment {
   void unpin() noexcept;
   bool is_pinned() const noexcept { return pinned_.load(std::memory_order_relaxed); }
 
-  // `why`, of `size` bytes, says what the CUDA driver refused.
+  // `why`, of `size` bytes, gets a text that says what went wrong; see jm_register_cuda.
   jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
   jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
   std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
 
-  // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
+  // The protocol that this class is built on, for callers with locks and waiting of their own. They then call nothing
+  // else of this class.
   Protocol& protocol() noexcept { return protocol_; }
   const Protocol& protocol() const noexcept { return protocol_; }
 
@@ -120,12 +121,12 @@ class Segment {
   jm_status stuck(jm_tensor* out) const noexcept;
 
   Protocol protocol_;
-  union {                // destroyed by ~Segment, or not
+  union {                // ~Segment destroys it, except in a forked child
     TicketLock writer_;  // held from begin to commit
   };
-  std::mutex state_;  // orders the handle's end with what an ended one can't do
+  std::mutex state_;  // held while the handle ends, and in calls that need an open one
   std::atomic<bool> pinned_{false};
-  std::atomic<bool> begun_{false};  // between begin, and commit or abort
+  std::atomic<bool> begun_{false};  // begin was called, and commit or abort not yet
   bool retired_ = false;            // guarded by both locks
 };
 

@@ -1,5 +1,5 @@
-// A stream for C++ callers: the protocol with locks between threads, and calls that wait. judemap.h is the same for C;
-// its comments on arguments and errors hold here too.
+// A stream for C++ callers: the protocol with locks between threads, and with calls that wait. judemap.h has the same
+// for C; what its comments say of arguments and errors holds here too.
 //
 //   judemap::Stream stream;
 //   if (stream.open("camera") != JM_OK) ...
@@ -31,7 +31,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Each makes or opens the stream. Once per object: JM_ERR_ARGUMENT after that.
+  // Each makes or opens the stream, once per object: after that it returns JM_ERR_ARGUMENT.
   jm_status create(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags = 0) noexcept {
     return protocol_.create(slots, capacity, flags);
   }
@@ -66,15 +66,17 @@ class Stream {
   std::uint64_t capacity() const noexcept { return protocol_.capacity(); }  // bytes of each slot
   std::uint64_t version() const noexcept { return protocol_.version(); }    // that of the newest frame
   jm_writer writer() const noexcept { return protocol_.writer(); }
-  // For how long, in nanoseconds, those that wait spin before they park; 0 at first.
+  // Sets for how many nanoseconds a waiting call spins before it parks; 0 at first.
   void set_spin(std::int64_t nanoseconds) noexcept { protocol_.set_spin(nanoseconds); }
 
-  // All slots at once. `why`, of `size` bytes, says what the CUDA driver refused.
+  // These are for all slots at once. `why`, of `size` bytes, gets a text that says what went wrong; see
+  // jm_register_cuda.
   jm_status register_cuda(int device, char* why = nullptr, std::size_t size = 0) noexcept;
   jm_status unregister_cuda(char* why = nullptr, std::size_t size = 0) noexcept;
   std::uint64_t device_address(const void* at) const noexcept { return protocol_.device_address(at); }
 
-  // What this is made of, for callers with locks and waiting of their own, who then use nothing else of it.
+  // The protocol that this class is built on, for callers with locks and waiting of their own. They then call nothing
+  // else of this class.
   StreamProtocol& protocol() noexcept { return protocol_; }
   const StreamProtocol& protocol() const noexcept { return protocol_; }
 
@@ -87,17 +89,17 @@ class Stream {
   void close() noexcept;
 
   StreamProtocol protocol_;
-  union {                // destroyed by ~Stream, or not: see Segment
+  union {                // ~Stream destroys it, except in a forked child
     TicketLock writer_;  // held from begin to commit
   };
-  std::mutex state_;                // guards what follows, and orders readers' coming and going with the end
-  Reader* readers_ = nullptr;       // all that are open
+  std::mutex state_;                // guards what follows; held while a reader opens or closes, and at the handle's end
+  Reader* readers_ = nullptr;       // the list of the open ones
   bool retired_ = false;            // guarded by both locks
-  std::atomic<bool> begun_{false};  // between begin, and commit or abort
+  std::atomic<bool> begun_{false};  // begin was called, and commit or abort not yet
 };
 
-// A reader of a stream. One thread at a time may use it, but any may call missed(), and release(), also beside the
-// others; none may be in a call when close() begins. The stream must outlive it.
+// A reader of a stream. Only one thread at a time may use it, but any thread may call missed() and release() while
+// another uses it. When close() is called no other call may be running. The stream must outlive the reader.
 class Reader {
  public:
   Reader() = default;
@@ -109,17 +111,18 @@ class Reader {
   void close() noexcept;
 
   jm_status next(std::int64_t timeout, jm_tensor* out) noexcept;
-  // The same for a frame that is kept: *out has it until it gives it back, and gives back what it had first.
+  // The same, for a frame that is kept: *out first gives back the frame that it had, and then holds the new one until
+  // it gives that back.
   jm_status next(std::int64_t timeout, Frame* out) noexcept;
   void keep(const jm_tensor& frame) noexcept;
   void release(const jm_tensor& frame) noexcept;
   std::uint64_t missed() const noexcept { return place_.missed(); }
 
-  // For callers with locks and waiting of their own, who then use nothing else of it.
+  // For callers with locks and waiting of their own. They call nothing else of this class.
   StreamProtocol::Reader& place() noexcept { return place_; }
   const StreamProtocol::Reader& place() const noexcept { return place_; }
   Stream* stream() noexcept { return stream_; }
-  // Says which stream it is without giving it a place there.
+  // Sets the stream without joining it.
   void belong_to(Stream* stream) noexcept { stream_ = stream; }
 
  private:
@@ -127,15 +130,16 @@ class Reader {
   jm_status take(jm_tensor* out) noexcept;
 
   Stream* stream_ = nullptr;
-  std::mutex mutex_;  // between take and release, and the stream's end; taken after the stream's
+  std::mutex mutex_;  // held in take and release, and while the stream ends; locked after the stream's state_
   StreamProtocol::Reader place_;
-  jm_tensor current_ = {};  // what the next call gives back; version 0: nothing. Guarded by mutex_
+  jm_tensor current_ = {};  // the frame that the next call gives back, none if its version is 0; guarded by mutex_
   Reader* next_ = nullptr;  // guarded by the stream's lock, as is
   bool listed_ = false;
 };
 
-// A frame of Reader::next that is given back when this ends. It may be moved, also to another thread, and be given back
-// by any. The reader must outlive it; once that is closed, or its stream is retired, it is no longer whole.
+// A frame of Reader::next, which the destructor gives back. It may be moved, also to another thread, and any thread may
+// give it back. The reader must outlive it. When the reader is closed, or its stream is retired, the frame is no longer
+// whole.
 class Frame {
  public:
   Frame() = default;
@@ -151,11 +155,11 @@ class Frame {
     return *this;
   }
 
-  // Gives the frame back now. Nothing happens if there is none.
+  // Gives the frame back now. It does nothing if there is none.
   void release() noexcept;
 
   explicit operator bool() const noexcept { return reader_ != nullptr; }
-  // All zero, with data null, if there is none.
+  // The frame; if there is none, all fields are zero and data is nullptr.
   const jm_tensor& operator*() const noexcept { return tensor_; }
   const jm_tensor* operator->() const noexcept { return &tensor_; }
 

@@ -1,30 +1,33 @@
-// The protocol of a stream, and nothing else: a row of slots, each a segment to the byte, into which one writer commits
-// frames, and from which readers take them. A frame stays whole for as long as a reader holds it. Nothing here takes a
-// lock between threads, waits in a loop, or makes a system call that blocks, but for park_writer(). stream.h is made of
+// The protocol of a stream. A stream has several slots, each with the layout of a segment. One writer commits frames to
+// slots, and readers take them from there. A frame stays whole for as long as a reader holds it. Nothing here takes a
+// lock between threads, waits in a loop, or makes a system call that blocks, except park_writer(). stream.h is built on
 // this.
 //
-// Pins. Each slot has a word with a bit for every reader. A reader sets its bit, and then looks whether the slot has
-// the frame that it wants; a writer makes the slot's sequence odd, and then looks at the bits. All of that is
-// sequentially consistent, so one of the two sees the other: a reader that finds an odd slot does not have it, and a
-// writer that finds a bit takes another slot. (The two flags of Dekker's algorithm: E. W. Dijkstra, "Cooperating
-// sequential processes", 1965.) What is held is therefore never written to, and nobody has to look again.
+// Pins. Each slot has a word with one bit for each reader. A reader sets its bit and then checks that the slot has the
+// frame that it wants. A writer makes the slot's sequence odd and then checks the bits. All of that is sequentially
+// consistent, so at least one of the two sees the other. A reader that finds an odd sequence does not have the slot; a
+// writer that finds a bit set takes another slot. (This is the pair of flags in Dekker's algorithm: E. W. Dijkstra,
+// "Cooperating sequential processes", 1965.) So nobody writes to a slot that is held, and its reader need not check
+// again.
 //
-// Which slot is written to. The newest frame always stays. In a stream where the newest wins, the writer takes the free
-// slot whose frame is the oldest, so that who copies without a pin has the most time. Where every frame counts, a frame
-// is free once every reader has gone past it, and the writer takes the one that was given back last, which is still in
-// the caches.
+// Which slot the writer takes. It never takes the slot of the newest frame. Without JM_FLAG_EVERY_FRAME it takes the
+// free slot with the oldest frame, so that a reader that copies without a pin has as much time as possible. With that
+// flag a frame's slot becomes free once every reader has gone past the frame, and the writer takes the slot that was
+// given back last, which is still in the caches.
 //
-// Deaths. A reader's number is the byte of the file that it has locked. When it dies the kernel drops the lock, and the
-// writer that finds no slot takes the lock, and with it the reader's pins and place, away. A writer that takes over
-// first ends what the one before had begun. model/stream.pml has all of it.
+// Deaths. Reader r has a lock on byte 1 + r of the file. When its process dies the kernel drops the lock. A writer that
+// finds no slot tries to take the locks of all readers; where it succeeds the reader is dead, and the writer clears its
+// pins and its place. A writer that takes over from a dead one first finishes what that one had begun. model/stream.pml
+// has a model of all this.
 //
-// What a caller must see to, beside what mapping.h says:
+// The caller has to see to this, in addition to what mapping.h says:
 //
-//   at any time, from any thread    try_read, try_read_into, park_writer, wake_writer, places
-//   one at a time                   begin, write, fill, commit, abort, announce_writer: the caller's lock between
-//   writers one at a time for each reader   take, release: the reader's lock one at a time                   join,
-//   leave, close, open_again: the caller's lock for the handle's end; leave with the
-//                                   reader's lock as well, close with the writers'
+//   - try_read, try_read_into, park_writer, wake_writer and places may be called at any time, from any thread.
+//   - begin, write, fill, commit, abort and announce_writer must not run at the same time. The caller has a lock
+//     between its writers.
+//   - take and release for one reader must not run at the same time. The caller has a lock for each reader.
+//   - join, leave, close and open_again must not run at the same time. The caller has a lock for the handle's end. For
+//     leave it also holds the reader's lock, and for close the lock between its writers.
 #ifndef JUDEMAP_STREAM_PROTOCOL_H
 #define JUDEMAP_STREAM_PROTOCOL_H
 
@@ -44,29 +47,31 @@ class StreamProtocol : public Mapping {
   StreamProtocol() noexcept;
   ~StreamProtocol();
 
-  // A reader's place in a stream, and what it holds. It must have left, or the stream be closed, before it goes.
+  // A reader's place in a stream, and the slots that it holds. Before it is destroyed it must have left, or the stream
+  // must be closed.
   class Reader {
    public:
     Reader() = default;
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
 
-    // Frames that were committed since it joined and that it never got. Any thread may ask.
+    // How many of the frames committed since it joined it has skipped. Any thread may call this.
     std::uint64_t missed() const noexcept { return missed_.load(std::memory_order_relaxed); }
-    // For each slot the version that is held there, or 0. Any thread may look.
+    // For each slot the version that is held there, or 0. Any thread may load them.
     const std::atomic<std::uint64_t>* held() const noexcept { return held_; }
 
    private:
     friend class StreamProtocol;
     bool joined_ = false;
     unsigned number_ = 0;
-    std::uint64_t seen_ = 0;  // the frame last taken, or skipped
+    std::uint64_t seen_ = 0;  // the number of the frame that was taken or skipped last
     std::atomic<std::uint64_t> missed_{0};
     std::atomic<std::uint64_t> held_[JM_STREAM_SLOTS] = {};
-    Reader* next_ = nullptr;  // all of one handle
+    Reader* next_ = nullptr;  // in the list of this handle's readers
   };
 
-  // Each makes or opens a stream, as the functions of judemap.h do. Once per object: JM_ERR_ARGUMENT after that.
+  // Each makes or opens a stream, like the functions of judemap.h, once per object: after that it returns
+  // JM_ERR_ARGUMENT.
   jm_status create(std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags) noexcept;
   jm_status create(const char* name, std::uint32_t slots, std::uint64_t capacity, std::uint32_t mode,
                    std::uint32_t flags) noexcept;
@@ -76,42 +81,42 @@ class StreamProtocol : public Mapping {
   // A Judge of files.
   static const char* judge(const jm_header& first, std::uint64_t bytes, Found* found) noexcept;
 
-  // ---- Writing: those of Protocol, for the next frame; and JM_ERR_NO_SLOT where readers hold all that could be
-  // written to
+  // ---- Writing. These are like those of Protocol, for the next frame. They return JM_ERR_NO_SLOT if readers hold all
+  // slots that could be written to.
 
   jm_status begin(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, void** data,
                   std::uint64_t* length) noexcept;
   jm_status commit() noexcept;
-  // Gives the frame up: nobody sees that it was begun.
+  // Gives the frame up. No reader sees that it was begun.
   jm_status abort() noexcept;
   jm_status write(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, const void* data,
                   std::uint64_t length) noexcept;
   jm_status fill(const std::uint64_t* shape, std::uint32_t ndim, std::uint32_t dtype, double value) noexcept;
 
-  // For a writer that got JM_ERR_NO_SLOT: makes readers wake it, and says with what to park. JM_OK: there is a slot by
-  // now; JM_ERR_NO_SLOT: park.
+  // For a writer that got JM_ERR_NO_SLOT. Makes readers wake it, and sets *seen, with which it parks. Returns
+  // JM_ERR_NO_SLOT if the writer has to park, and JM_OK if a slot has become free.
   jm_status announce_writer(std::uint32_t* seen) noexcept;
-  // Blocks the thread until a slot is given back, wake_writer() is called, or some time has passed: 40 ms, after which
-  // one looks for dead readers, or `timeout` nanoseconds if that is less and not negative.
+  // Blocks the thread until a slot is given back, wake_writer() is called, 40 ms have passed, or `timeout` nanoseconds
+  // have passed (negative: without limit). After 40 ms the writer has to look for dead readers.
   jm_status park_writer(std::uint32_t seen, std::int64_t timeout) noexcept;
   void wake_writer() noexcept;
 
   // ---- Reading
 
-  // Gives the reader a place: it sees what is committed from now on. JM_ERR_NO_PLACE: there are as many as can be.
-  // JM_ERR_READ_ONLY, JM_ERR_CLOSED, JM_ERR_FORKED, JM_ERR_SYSTEM.
+  // Gives the reader a place in the stream. It gets the frames that are committed from now on. JM_ERR_NO_PLACE if the
+  // stream has as many readers as it can have. JM_ERR_READ_ONLY, JM_ERR_CLOSED, JM_ERR_FORKED, JM_ERR_SYSTEM.
   jm_status join(Reader* reader) noexcept;
-  // Gives back the place, and all that the reader holds. Nothing happens if it has none.
+  // Gives back the place and all frames that the reader holds. It does nothing if the reader has no place.
   void leave(Reader* reader) noexcept;
-  // One attempt to take the newest frame that the reader has not seen; in a stream where every frame counts, the next.
-  // The slot is then held until release(). JM_ERR_EMPTY: there is none, and out->version is the sequence to park on.
-  // JM_ERR_BUSY: a commit came in between; try again. JM_ERR_CORRUPT.
+  // Makes one attempt to take the newest frame that the reader has not seen, or with JM_EVERY_FRAME the frame after the
+  // last one. The slot is then held until release(). JM_ERR_EMPTY if there is no such frame; out->version is then the
+  // sequence to park on. JM_ERR_BUSY if a commit came in between: try again. JM_ERR_CORRUPT.
   jm_status take(Reader* reader, jm_tensor* out) noexcept;
-  // Gives back what take() gave. Nothing happens if it was given back already.
+  // Gives back a frame of take(). It does nothing if the frame was given back already.
   void release(Reader* reader, const jm_tensor& frame) noexcept;
 
-  // The newest frame, of a version above `after`, by who can't pin: as a copy, or as a view that may be overwritten.
-  // One attempt; errors as of take(), and JM_ERR_BUFFER.
+  // Each makes one attempt to read the newest frame with a version above `after` without a pin: as a copy, or as a view
+  // that the writer may overwrite. The errors are those of take(), and JM_ERR_BUFFER.
   jm_status try_read_into(std::uint64_t after, void* buffer, std::uint64_t size, jm_tensor* out) const noexcept;
   jm_status try_read(std::uint64_t after, jm_tensor* out) const noexcept;
 
@@ -125,10 +130,10 @@ class StreamProtocol : public Mapping {
   std::byte* data(std::uint32_t index) const noexcept {
     return reinterpret_cast<std::byte*>(slot(index)) + JM_DATA_OFFSET;
   }
-  // The slot that has this address of data.
+  // The index of the slot that this address of data is in.
   std::uint32_t slot_of(const void* data) const noexcept;
-  // Who has a place: fills `out`, of JM_STREAM_READERS entries, and returns how many. With `look`, asks the kernel for
-  // each whether it lives.
+  // Describes the readers in `out`, which has room for JM_STREAM_READERS entries, and returns how many there are. With
+  // `look` it asks the kernel whether each of them is alive.
   std::size_t places(jm_reader_info* out, bool look) const noexcept;
 
   void close() noexcept;
@@ -159,24 +164,24 @@ class StreamProtocol : public Mapping {
   template <class Copy>
   jm_status snapshot_newest(std::uint64_t after, jm_tensor* out, Copy&& copy) const noexcept;
 
-  // Fixed once it is made: this handle's own record of the layout, which nobody else can change.
+  // The layout as this handle recorded it. It does not change, and other processes can't change it.
   std::uint32_t slots_ = 0;
   bool every_frame_ = false;
   std::size_t first_ = 0;
   std::size_t stride_ = 0;
 
-  // The writer's, guarded by the caller's lock.
-  std::uint64_t frame_ = 0;                       // last committed
-  std::uint64_t frames_[JM_STREAM_SLOTS] = {};    // which each slot has; 0: none
-  std::uint8_t order_[JM_STREAM_SLOTS] = {};      // the slots, the one with the oldest frame first
-  std::uint64_t wanted_ = 0;                      // no reader wants a frame before this one, as far as was looked
-  bool committing_ = false;                       // a commit is in progress, and
-  std::uint32_t index_ = 0;                       // goes to this slot
-  std::int64_t looked_for_dead_ = INT64_MIN / 2;  // when, in nanoseconds
+  // For the writer; guarded by the caller's lock between writers.
+  std::uint64_t frame_ = 0;                       // the number of the frame committed last
+  std::uint64_t frames_[JM_STREAM_SLOTS] = {};    // the number of each slot's frame; 0: none
+  std::uint8_t order_[JM_STREAM_SLOTS] = {};      // the slots in the order of their frames, the oldest first
+  std::uint64_t wanted_ = 0;                      // no reader wants a frame before this one, by the last look
+  bool committing_ = false;                       // a commit is in progress
+  std::uint32_t index_ = 0;                       // the slot that it goes to
+  std::int64_t looked_for_dead_ = INT64_MIN / 2;  // when the writer last looked, in nanoseconds
 
-  // The readers', guarded by the caller's lock for the handle's end.
+  // For the readers; guarded by the caller's lock for the handle's end.
   std::unique_ptr<share::Locks> reader_locks_;
-  std::uint64_t own_ = 0;  // numbers of this handle's readers
+  std::uint64_t own_ = 0;  // a bit for each reader of this handle
   Reader* readers_ = nullptr;
 };
 

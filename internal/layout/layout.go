@@ -14,6 +14,15 @@ const (
 	Flags      = 196 // uint32
 	Waiters    = 200 // uint32
 	Capacity   = 208 // uint64
+	Creator    = 216 // who made it; a stream has it at StreamCreator
+)
+
+// In Creator.
+const (
+	CreatorStart   = 0  // uint64, when its process began, in the system's own unit
+	CreatorTime    = 8  // uint64, nanoseconds since 1970
+	CreatorProcess = 16 // uint32
+	CreatorSpace   = 20 // uint32, where that process id means something
 )
 
 // MagicValue is what Magic holds in a segment that has the fields behind it: "JUM1".
@@ -32,6 +41,7 @@ const (
 	StreamFirst       = 224  // uint64, bytes from the start to slot 0
 	StreamStride      = 232  // uint64, bytes from a slot to the next
 	StreamReaders     = 256  // uint64, a bit for each reader that has its place
+	StreamCreator     = 264  // as Creator
 	StreamReleased    = 320  // uint32, what a writer without a slot parks on
 	StreamWriterWaits = 324  // uint32
 	StreamTable       = 1024 // [256]uint32: entry n % slots is the slot that has frame n

@@ -37,11 +37,17 @@ type mapped interface {
 	CloseWait() error
 }
 
+// A Tensor is a copy of a tensor.
+type Tensor struct {
+	judemap.Tensor
+	Version uint64 // that it was committed with; the copy itself has another one
+}
+
 // ErrTooLarge is what a tensor gets that has more bytes than may be copied.
 var ErrTooLarge = errors.New("is too large to be copied for a look")
 
-// errTorn is what an attempt at a copy gets that a commit came in between.
-var errTorn = errors.New("is being written all the time")
+// ErrTorn is what an attempt at a copy gets that a commit came in between.
+var ErrTorn = errors.New("is being written all the time")
 
 // errCutShort is what a read gets of a file that has become shorter than what it holds.
 var errCutShort = fmt.Errorf("%w: the file was cut short", judemap.ErrCorrupt)
@@ -161,17 +167,17 @@ func slotOffset(head []byte, slot uint32) int64 {
 //
 // Errors: [judemap.ErrEmpty]; [judemap.ErrCorrupt], also if the file was cut short; [ErrTooLarge] for a tensor of more than
 // maxBytes; if ctx ends, one that says what the tensor is doing.
-func (s *Source) Copy(ctx context.Context, maxBytes int) (judemap.Tensor, error) {
+func (s *Source) Copy(ctx context.Context, maxBytes int) (Tensor, error) {
 	if s.file == nil {
 		t, err := s.mapped.ReadCopy(ctx)
 		if errors.Is(err, judemap.ErrCapacity) || err == nil && len(t.Data()) > maxBytes {
-			return judemap.Tensor{}, ErrTooLarge
+			return Tensor{}, ErrTooLarge
 		}
-		return t, err
+		return Tensor{t, t.Version()}, err
 	}
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		t, err := s.tryCopy(maxBytes)
-		if !errors.Is(err, errTorn) {
+		if !errors.Is(err, ErrTorn) {
 			return t, err
 		}
 		select {
@@ -182,40 +188,40 @@ func (s *Source) Copy(ctx context.Context, maxBytes int) (judemap.Tensor, error)
 	}
 }
 
-// tryCopy makes one attempt, which gets errTorn if a commit came in between.
-func (s *Source) tryCopy(maxBytes int) (judemap.Tensor, error) {
+// tryCopy makes one attempt, which gets ErrTorn if a commit came in between.
+func (s *Source) tryCopy(maxBytes int) (Tensor, error) {
 	offset := int64(0)
 	if s.Stream {
 		head := make([]byte, layout.StreamHeaderSize)
 		if err := readAt(s.file, head, 0); err != nil {
-			return judemap.Tensor{}, err
+			return Tensor{}, err
 		}
 		slots := uint64(binary.LittleEndian.Uint32(head[layout.StreamSlots:]))
 		frame := binary.LittleEndian.Uint64(head[layout.Sequence:]) / 2
 		switch {
 		case frame == 0:
-			return judemap.Tensor{}, judemap.ErrEmpty
+			return Tensor{}, judemap.ErrEmpty
 		case slots == 0 || slots > judemap.MaxSlots:
-			return judemap.Tensor{}, fmt.Errorf("%w: it has %d slots", judemap.ErrCorrupt, slots)
+			return Tensor{}, fmt.Errorf("%w: it has %d slots", judemap.ErrCorrupt, slots)
 		}
 		slot := binary.LittleEndian.Uint32(head[layout.StreamTable+4*(frame%slots):])
 		if uint64(slot) >= slots {
-			return judemap.Tensor{}, fmt.Errorf("%w: frame %d is in slot %d of %d", judemap.ErrCorrupt, frame, slot, slots)
+			return Tensor{}, fmt.Errorf("%w: frame %d is in slot %d of %d", judemap.ErrCorrupt, frame, slot, slots)
 		}
 		offset = slotOffset(head, slot)
 	}
 	header := make([]byte, judemap.DataOffset)
 	if err := readAt(s.file, header, offset); err != nil {
-		return judemap.Tensor{}, err
+		return Tensor{}, err
 	}
 	sequence := binary.LittleEndian.Uint64(header[layout.Sequence:])
 	switch {
 	case sequence == 0 && s.Stream:
-		return judemap.Tensor{}, errTorn // it was emptied since
+		return Tensor{}, ErrTorn // it was emptied since
 	case sequence == 0:
-		return judemap.Tensor{}, judemap.ErrEmpty
+		return Tensor{}, judemap.ErrEmpty
 	case sequence%2 != 0:
-		return judemap.Tensor{}, errTorn
+		return Tensor{}, ErrTorn
 	}
 	// It may be half of one tensor's metadata and half of another's: what is wrong then is known when it is known to be whole.
 	shape, dtype, wrong := metadataIn(header)
@@ -223,7 +229,7 @@ func (s *Source) tryCopy(maxBytes int) (judemap.Tensor, error) {
 	if wrong == nil {
 		length = int(binary.LittleEndian.Uint64(header[layout.ByteLength:]))
 		if length > maxBytes {
-			return judemap.Tensor{}, ErrTooLarge
+			return Tensor{}, ErrTooLarge
 		}
 	}
 	if wrong == nil && (s.copied == nil || s.copied.ByteCapacity() < length) {
@@ -233,7 +239,7 @@ func (s *Source) tryCopy(maxBytes int) (judemap.Tensor, error) {
 		}
 		var err error
 		if s.copied, err = judemap.New(max(1, length)); err != nil {
-			return judemap.Tensor{}, err
+			return Tensor{}, err
 		}
 	}
 	whole := func() error {
@@ -245,12 +251,12 @@ func (s *Source) tryCopy(maxBytes int) (judemap.Tensor, error) {
 			return err
 		}
 		if binary.LittleEndian.Uint64(word[:]) != sequence {
-			return errTorn
+			return ErrTorn
 		}
 		return wrong
 	}
 	if wrong != nil {
-		return judemap.Tensor{}, whole()
+		return Tensor{}, whole()
 	}
 	err := s.copied.Update(shape, dtype, func(data []byte) error {
 		if err := readAt(s.file, data, offset+judemap.DataOffset); err != nil {
@@ -259,9 +265,10 @@ func (s *Source) tryCopy(maxBytes int) (judemap.Tensor, error) {
 		return whole()
 	})
 	if err != nil {
-		return judemap.Tensor{}, err
+		return Tensor{}, err
 	}
-	return s.copied.Read()
+	t, err := s.copied.Read()
+	return Tensor{t, sequence}, err
 }
 
 var fence atomic.Uint32

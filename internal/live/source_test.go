@@ -33,7 +33,7 @@ func mustCopy(t *testing.T, s *Source) ([]int, []int32) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := judemap.Slice[int32](&tensor)
+	values, err := judemap.Slice[int32](&tensor.Tensor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestCopyStream(t *testing.T) {
 		if err != nil {
 			continue // a writer without pauses
 		}
-		values, err := judemap.Slice[int32](&tensor)
+		values, err := judemap.Slice[int32](&tensor.Tensor)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 """Shared-memory tensors between processes, in Python, Go, C++ and Node.
 
-A Segment has one tensor, which a commit overwrites; a Stream has slots, and a reader holds the frame that it works on:
+A Segment has one tensor, which each commit overwrites. A Stream has several slots, and a reader holds the frame that it
+works on:
 
     import judemap
 
@@ -8,14 +9,14 @@ A Segment has one tensor, which a commit overwrites; a Stream has slots, and a r
         for frame in reader:
             print(frame.array.mean(), reader.missed)  # a NumPy view: no copy
 
-Calls that wait let other threads run, and end with KeyboardInterrupt. A program that ends, by an exception too, gives
-the right to write back; one that is killed leaves it, and readers get WriterDied.
+Calls that wait let other threads run, and Ctrl-C ends them with KeyboardInterrupt. A program that ends, also by an
+exception, gives the right to write back. One that is killed does not, and readers get WriterDied.
 
-A forked child can read through a Segment that it has from its parent; it holds no lock and no slot, and its end is not
-its parent's. For all else it opens segments and streams anew, by their names.
+A forked child can read through a Segment that it has from its parent. It holds none of the parent's locks and slots,
+and its end does not end the parent's writing. For everything else it opens segments and streams anew, by their names.
 
-Don't open a segment by multiprocessing.shared_memory.SharedMemory(name=...): up to Python 3.12, and after that unless
-it is told track=False, it deletes the segment when that Python ends.
+Don't open a segment with multiprocessing.shared_memory.SharedMemory(name=...). When that Python ends it deletes the
+segment: up to Python 3.12 always, and after that unless it was given track=False.
 """
 
 from importlib.metadata import version as _version

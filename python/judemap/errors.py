@@ -1,7 +1,7 @@
-"""What judemap's calls raise.
+"""The exceptions that judemap raises.
 
-Names that exist already or don't exist raise FileExistsError and FileNotFoundError, the system's other refusals
-OSError, a wait whose time is over TimeoutError, writing to what was opened read-only PermissionError.
+Some exceptions are Python's own: FileExistsError if a name is in use, FileNotFoundError if nothing has it, TimeoutError
+after a timeout, PermissionError for writing to what was opened read-only, and OSError for other errors of the system.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ class Error(Exception):
 
 
 class Empty(Error):
-    """There is no tensor: nothing was ever written, or the last update gave up."""
+    """There is no tensor: nothing was ever written, or the last update failed. `next` waits for one."""
 
 
 class Busy(Error):
-    """A commit is in progress. Only try_read raises it, and calls that would wait for their own thread's update."""
+    """A commit is in progress. Try again.
+
+    Only try_read raises it, and calls in an update that would have to wait for that same update.
+    """
 
 
 class Closed(Error):
@@ -24,23 +27,23 @@ class Closed(Error):
 
 
 class CapacityError(Error, ValueError):
-    """A capacity that can't be had, a tensor larger than the capacity, or a stream with as many readers as can be."""
+    """A capacity is not possible, a tensor is larger than the capacity, or a stream has as many readers as it can."""
 
 
 class ShapeError(Error, ValueError):
-    """A rank above 8, a negative dimension, or a size that overflows."""
+    """The rank is above 8, a dimension is negative, or the size overflows."""
 
 
 class DTypeError(Error, TypeError):
-    """An element type that judemap doesn't know, or that NumPy doesn't know without ml_dtypes."""
+    """judemap doesn't know the element type, or NumPy doesn't know it without ml_dtypes."""
 
 
 class RangeError(Error, ValueError):
-    """A value that the element type can't hold."""
+    """The element type can't hold the value."""
 
 
 class Corrupt(Error):
-    """The header can't be true. Something wrote to the segment that doesn't keep to the layout."""
+    """The header contradicts itself: a program that does not follow the layout wrote to the segment."""
 
 
 class PinDenied(Error):
@@ -48,15 +51,18 @@ class PinDenied(Error):
 
 
 class WriterDied(Error):
-    """The writing process died, and there is nothing newer to read. Another may take over by writing."""
+    """The writing process died, and there is nothing newer to read.
+
+    Start it again; the next process that writes takes over.
+    """
 
 
 class WriterActive(Error):
-    """Another process, or another handle of this one, is the writer until it closes or dies."""
+    """Another process, or another object of this one, is the writer until it closes or ends."""
 
 
 class Forked(Error):
-    """A forked child can read through its parent's Segment, and nothing else. It opens segments and streams anew."""
+    """A forked child can only read through its parent's Segment. Open the segment or stream anew."""
 
 
 class Unsupported(Error):

@@ -19,22 +19,22 @@ Self = TypeVar("Self", bound="Mapping")
 
 
 class WriterState(enum.IntEnum):
-    """Who writes to a segment or stream."""
+    """Who the writer of a segment or stream is."""
 
-    NONE = 0  # nobody, as far as can be told: the Node addon takes no lock
+    NONE = 0  # no writer is known; a program that takes no lock, such as the Node addon, may write
     HERE = 1  # this object
-    OTHER = 2  # another process, or another object of this one
-    DIED = 3  # a process that died without closing, and none has taken over
+    OTHER = 2  # another process, or another object of this process
+    DIED = 3  # a process that died before it closed, and no other has taken over
 
     def __str__(self) -> str:
         return self.name.lower()
 
 
 class Stats(NamedTuple):
-    """What the writer of one object did."""
+    """What was written through one object."""
 
-    commits: int  # that ended, failed updates included
-    wakes: int  # commits that found a reader parked, and woke it by a system call
+    commits: int  # commits that ended, also those of failed updates
+    wakes: int  # commits that found a reader parked, and made a system call to wake it
 
 
 class Mapping:
@@ -43,9 +43,9 @@ class Mapping:
     _kind = ""
 
     def __init__(self, handle: int, memory: npt.NDArray[Any], mapping: int, name: str, flags: int) -> None:
-        """Takes the handle over, which `memory` owns (Handle.memory)."""
+        """Takes over the handle, which `memory` keeps alive (Handle.memory)."""
         self._handle = handle
-        self._memory = memory  # keeps the handle
+        self._memory = memory  # keeps the handle alive
         self._mapping = mapping
         self._name = name
         self._read_only = bool(flags & _core.FLAG_READ_ONLY)
@@ -56,12 +56,12 @@ class Mapping:
 
     @property
     def name(self) -> str:
-        """The name under which other processes find it: "" for one of new or new_stream."""
+        """The name under which other processes find it; "" for one made by new or new_stream."""
         return self._name
 
     @property
     def capacity(self) -> int:
-        """Bytes of tensor that it was made for."""
+        """How many bytes of tensor it has room for; of a stream, each slot."""
         return self._capacity
 
     @property
@@ -71,7 +71,10 @@ class Mapping:
 
     @property
     def writer(self) -> WriterState:
-        """Who writes: the process that wrote first, until it closes or ends. NONE for one of new or new_stream."""
+        """Who the writer is: the process that wrote first, until it closes or ends.
+
+        It is NONE for one made by new or new_stream.
+        """
         return WriterState(_core.mapping_writer_state(self._mapping))
 
     @property
@@ -82,14 +85,15 @@ class Mapping:
         return Stats(stats.commits, stats.wakes)
 
     def close(self) -> None:
-        """Ends the use of it: gives the right to write back, and the memory.
+        """Gives back the right to write and the memory.
 
-        What waits in other threads raises Closed. A write or update that is running in another thread is waited for;
-        in an update of this thread it raises Busy. Arrays stay where they are and read as zeros from then on. A segment
-        or stream with a name lives on, for others and under its name: see remove. Closing again does nothing.
+        Calls that wait in other threads raise Closed. It waits for a write or update that is running in another thread;
+        in an update of this thread it raises Busy. Arrays keep their addresses and read as zeros from then on. A
+        segment or stream with a name stays there, for other processes and under its name: see remove. Closing again
+        does nothing.
         """
         self._turn.check("closing", self)
-        self._closed = True  # ends those that wait for a slot
+        self._closed = True  # ends calls that wait for a slot
         self._turn.take("closing", self, _core.NEVER)
         try:
             self._retire()
@@ -125,7 +129,10 @@ _open: weakref.WeakSet[Mapping] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """A program that ends did not die: what it has open is closed, but for what is in the middle of an update."""
+    """Closes all that is open when the program ends, so that it does not count as a writer that died.
+
+    What is in the middle of an update stays as it is.
+    """
     for mapping in list(_open):
         try:
             mapping._closed = True
@@ -137,7 +144,7 @@ def _close_all() -> None:
 
 
 def _forked() -> None:
-    """A forked child has copies of locks that threads hold who are not there."""
+    """A forked child has copies of locks that are held by threads that it does not have."""
     for mapping in list(_open):
         mapping._turn = _core.Turn()
 
@@ -148,7 +155,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Update:
-    """A tensor that is being written in place: what update returns, for `with`."""
+    """A tensor that is being written in place: what `update` returns, for `with`."""
 
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
@@ -170,7 +177,7 @@ class Update:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._array is not None
-        self._array.flags.writeable = False  # for who keeps it: readers look at these bytes from here on
+        self._array.flags.writeable = False  # readers read these bytes from here on
         self._end(commit=kind is None)
 
 

@@ -19,7 +19,7 @@ from .errors import CapacityError
 from .mapping import Mapping, Update, WriterState, check_capacity
 from .tensor import Copy, Tensor, byte_view, data_address, described, to_write
 
-# For how long a copying read gives way to a writer of its own segment that never pauses; it then gets a turn.
+# For how long a copying read waits for a writer of its own object that never pauses. Then it gets a turn.
 _GIVE_WAY = 0.010  # s
 
 
@@ -27,10 +27,10 @@ T = TypeVar("T")
 
 
 class Segment(Mapping):
-    """A mapping with a header and one tensor: new, create, open and open_or_create make one.
+    """A mapping with a header and one tensor. new, create, open and open_or_create make one.
 
-    One writer commits, any number of readers take views or copies. Its methods may be called from any thread. Use it as
-    a context manager, or close it; one that is forgotten is closed when Python ends.
+    One writer commits, and any number of readers read views or copies. Its methods may be called from any thread. Use
+    it as a context manager, or close it; otherwise it is closed when Python ends.
     """
 
     _kind = "segment"
@@ -50,9 +50,9 @@ class Segment(Mapping):
     # ---- Reading ----
 
     def read(self) -> Tensor:
-        """The tensor, as a view of the segment's memory.
+        """Returns the tensor as a view of the segment's memory.
 
-        The next commit overwrites it: use it, then ask `valid`. Waits out a commit in progress.
+        The next commit overwrites it: use it first, then ask `valid`. Waits until a commit in progress has ended.
 
         Raises Empty, Closed, Corrupt, and WriterDied if the writer died in the middle of a commit.
         """
@@ -68,7 +68,7 @@ class Segment(Mapping):
         return Tensor(tensor, self._view)
 
     def try_read(self) -> Tensor:
-        """`read`, which raises Busy in place of waiting."""
+        """Like `read`, but raises Busy instead of waiting for a commit in progress."""
         tensor = CTensor()
         status = _core.try_read(self._handle, byref(tensor))
         if status != _core.OK:
@@ -76,10 +76,10 @@ class Segment(Mapping):
         return Tensor(tensor, self._view)
 
     def next(self, after: int = 0, timeout: float | None = None) -> Tensor:
-        """`read` for a tensor whose version is above `after`: waits until there is one.
+        """Returns a view of the newest tensor whose version is above `after`, and waits until there is one.
 
-        `timeout` is in seconds; None waits for ever. Raises TimeoutError; WriterDied if the writer died and nothing
-        newer is there, and then also when waiting begins, until another process writes; Closed; Corrupt.
+        `timeout` is in seconds; None waits without limit. Raises TimeoutError; WriterDied if the writer died and there
+        is nothing newer, also if it died before the call, until another process writes; Closed; Corrupt.
         """
         tensor = CTensor()
         status = _core.try_read(self._handle, byref(tensor))
@@ -99,7 +99,10 @@ class Segment(Mapping):
         return Tensor(tensor, self._view)
 
     def frames(self, timeout: float | None = None) -> Iterator[Tensor]:
-        """Each tensor that is committed from now on, as `next` gives it; those that come too quickly are skipped."""
+        """Yields the tensors that are committed from now on, as `next` returns them.
+
+        A consumer that is too slow skips some of them.
+        """
         seen = self.version & ~1
         while True:
             tensor = self.next(seen, timeout)
@@ -109,13 +112,14 @@ class Segment(Mapping):
     def read_copy(
         self, *, after: int | None = None, timeout: float | None = None, out: npt.NDArray[Any] | None = None
     ) -> Tensor:
-        """A copy of the tensor, never torn, which is the caller's.
+        """Returns a copy of the tensor, which is never torn and belongs to the caller.
 
-        With `after` it waits, as `next` does, for a version above. `out`, a C-contiguous array, is what the bytes are
-        copied to, from its beginning; the array of the result is then a view of it. `timeout`, in seconds, is also for
-        waiting for a commit in progress, and for attempts that a writer of another process spoils which never pauses.
+        With `after` it waits, as `next` does, for a tensor with a version above that. `out` is a C-contiguous array, to
+        the beginning of which the bytes are copied; the array of the result is then a view of it. `timeout`, in
+        seconds, limits the wait for a commit in progress too, and the attempts to copy while a writer of another
+        process never pauses.
 
-        Raises what `read` and `next` do; ValueError if `out` can't take the tensor.
+        Raises what `read` and `next` raise; ValueError if `out` can't take the tensor.
         """
         deadline = _core.Deadline(timeout)
         give_way = time.monotonic() + _GIVE_WAY
@@ -145,7 +149,7 @@ class Segment(Mapping):
         return self._name == "" or self.writer == WriterState.HERE
 
     def _read_busy(self, tensor: CTensor, deadline: _core.Deadline) -> int:
-        """jm_read for a segment that is in a commit, in slices that signals can come between."""
+        """jm_read for a segment that is in a commit, in short calls so that signals can be handled in between."""
         self._turn.check("reading", self)
         while True:
             wait = deadline.slice()
@@ -153,7 +157,7 @@ class Segment(Mapping):
             if status == _core.FORKED:
                 return int(_core.read(self._handle, byref(tensor)))
             if status == _core.TIMEOUT:
-                status = int(_core.try_read(self._handle, byref(tensor)))  # an update that gave up left it empty
+                status = int(_core.try_read(self._handle, byref(tensor)))  # an update that failed left it empty
             if status != _core.BUSY:
                 return status
             if wait < _core.SLICE:
@@ -178,12 +182,13 @@ class Segment(Mapping):
     # ---- Writing ----
 
     def write(self, array: npt.ArrayLike, *, bits: DTypeLike | None = None) -> None:
-        """Commits a copy of an array; one that is not row-major, or of another byte order, is copied twice.
+        """Commits a copy of an array.
 
-        With `bits`, the array's unsigned integers are the bits of elements of that type, as in
-        `write(uint16s, bits="bfloat16")`, for which NumPy needs no ml_dtypes. Waits for other threads' writes.
+        An array that is not row-major, or has another byte order, is copied twice. With `bits`, the array has unsigned
+        integers that are the bits of elements of that type, as in `write(uint16s, bits="bfloat16")`; NumPy needs no
+        ml_dtypes for that. Waits for writes of other threads.
 
-        Raises, and what was committed before is still there: DTypeError, ShapeError, CapacityError with the numbers;
+        Raises, after which the previous tensor is still there: DTypeError, ShapeError, CapacityError with the numbers;
         WriterActive if another process is the writer; Closed; PermissionError if it was opened read-only.
         """
         elements, dtype = to_write(array, None if bits is None else DType.of(bits))
@@ -197,9 +202,10 @@ class Segment(Mapping):
             self._fail(status, "writing to")
 
     def fill(self, shape: int | Sequence[int], dtype: DTypeLike, value: float) -> None:
-        """Commits a tensor whose every element is `value`: truncated toward zero for integers, the nearest for floats.
+        """Commits a tensor in which every element is `value`.
 
-        Raises what `write` does, and RangeError if the type can't hold the value.
+        Integer types take it truncated toward zero, floating-point types the nearest number. Raises what `write`
+        raises, and RangeError if the type can't hold the value.
         """
         kind = DType.of(dtype)
         whole, _ = described(shape, kind, self._capacity)
@@ -214,9 +220,10 @@ class Segment(Mapping):
     def update(self, shape: int | Sequence[int], dtype: DTypeLike) -> Update:
         """For `with segment.update(shape, dtype) as array:`, which writes the next tensor in place, without a copy.
 
-        The array has the previous tensor's bytes at first. Readers wait until the block ends, which commits; if it
-        raises, they get Empty until the next commit. The array turns read-only then. The block must not call blocking
-        methods of the same segment; from its own thread they raise Busy. Errors, when the block begins: `write`'s.
+        At first the array has what was there before. Readers wait until the block ends. Its end commits; if it raises,
+        readers get Empty until the next commit. After that the array is read-only. The block must not call methods of
+        the same segment that wait: from its own thread they raise Busy. When the block begins, it raises what `write`
+        raises.
         """
         kind = DType.of(dtype)
         numpy = kind.numpy
@@ -311,10 +318,10 @@ def new(capacity: int) -> Segment:
 
 
 def create(name: str, capacity: int, *, mode: int = 0o600, foreign_writers: bool = False) -> Segment:
-    """Makes a segment that other processes open by its name, of 1 to 255 bytes without a slash: /dev/shm/NAME.
+    """Makes a segment that other processes open by its name; on Linux it is /dev/shm/NAME.
 
-    `mode` is the file's permissions. `foreign_writers`: a program that never wakes readers, such as the Node addon, may
-    write to it too; readers then poll.
+    A name has 1 to 255 bytes and no slash. `mode` is the file's permissions. `foreign_writers` says that a program that
+    never wakes readers, such as the Node addon, may write to it too; readers then poll.
 
     Raises FileExistsError, CapacityError, ValueError for the name, OSError, Unsupported.
     """
@@ -329,7 +336,8 @@ def create(name: str, capacity: int, *, mode: int = 0o600, foreign_writers: bool
 def open(name: str, *, read_only: bool = False) -> Segment:
     """Opens a segment by its name, whatever program made it.
 
-    `read_only` maps it without the right to write, for a file whose mode gives none; waiting then polls.
+    `read_only` maps it without the right to write, which is needed where the file's permissions don't allow writing.
+    Waiting then polls.
 
     Raises FileNotFoundError, PermissionError, Corrupt if it is no segment, ValueError for the name, OSError.
     """
@@ -341,9 +349,9 @@ def open(name: str, *, read_only: bool = False) -> Segment:
 
 
 def open_or_create(name: str, capacity: int, *, mode: int = 0o600) -> Segment:
-    """Opens a segment, or creates it where there is none: what a producer wants that may be started again.
+    """Opens a segment, or creates it if there is none. It is for a producer that may be started again.
 
-    Raises what `open` and `create` do; CapacityError if it is there and has less room.
+    Raises what `open` and `create` raise; CapacityError if it exists and has less room.
     """
     segment = either(lambda: open(name), lambda: create(name, capacity, mode=mode))
     if segment.capacity < capacity:
@@ -370,7 +378,9 @@ def either(open_it: Callable[[], T], create_it: Callable[[], T]) -> T:
 
 
 def remove(name: str) -> None:
-    """Takes the name of a segment or stream away. Whoever has it open keeps it; its memory goes with the last of them.
+    """Removes the name of a segment or stream.
+
+    Whoever has it open can go on using it. Its memory is freed when the last of them closes it.
 
     Raises FileNotFoundError, PermissionError, ValueError for the name, Unsupported.
     """
@@ -380,9 +390,9 @@ def remove(name: str) -> None:
 
 
 def names() -> list[str]:
-    """The names of the segments and streams on this machine that this process may read, in alphabetical order.
+    """Returns the names of the segments and streams that this process may read, in alphabetical order.
 
-    Those of the Node addon bear no mark by which to know them.
+    Segments of the Node addon are not listed, because nothing in them tells them from other files.
     """
     status, listing, code = _core.make(_core.list_new)
     if status != _core.OK:

@@ -1,4 +1,4 @@
-"""Streams: a row of slots. A reader holds the frame that it works on, and it stays whole meanwhile."""
+"""Streams: several slots. A reader holds the frame that it works on, which stays whole meanwhile."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ class ReaderInfo(NamedTuple):
 
     number: int  # its place, 0 to 63
     process: int  # its process id, as that process sees it
-    cursor: int  # the number of the frame that it wants next; a frame's version is twice its number
-    held: int  # slots that it holds
-    dead: bool  # it died, and the writer has not needed its slots yet
+    cursor: int  # the number of the frame that it reads next; a frame's version is twice its number
+    held: int  # how many slots it holds
+    dead: bool  # its process died, and no writer has taken its slots back yet
 
 
 class Stream(Mapping):
-    """A row of slots, each with room for `capacity` bytes: new_stream, create_stream, ... make one.
+    """Several slots, each with room for `capacity` bytes. new_stream, create_stream, ... make one.
 
-    The writer commits frames, each to a slot that nobody uses, and a Reader holds the slot of the frame that it looks
-    at. With at least two slots more than frames that readers hold at a time, the writer always finds one. Its methods
-    may be called from any thread. Use it as a context manager, or close it; one that is forgotten is closed when Python
-    ends.
+    The writer commits frames, each to a slot that nobody uses, and a Reader holds the slot of the frame that it works
+    on. With at least two slots more than all readers hold at a time, the writer always finds a free one. Its methods
+    may be called from any thread. Use it as a context manager, or close it; otherwise it is closed when Python ends.
     """
 
     _kind = "stream"
@@ -60,10 +59,10 @@ class Stream(Mapping):
     # ---- Reading ----
 
     def reader(self) -> Reader:
-        """Makes a reader, which sees what is committed from now on.
+        """Makes a reader, which gets the frames that are committed from now on.
 
-        Raises CapacityError if there are 64; PermissionError for a stream that was opened read-only, since such a
-        process can't say what it holds: `read_copy` is for it; Closed; Forked.
+        Raises CapacityError if there are 64; PermissionError for a stream that was opened read-only, because such a
+        process can't mark a slot as held (use `read_copy` there); Closed; Forked.
         """
         status, handle, code = _core.make(_core.reader_new, self._handle)
         if status != _core.OK:
@@ -78,10 +77,10 @@ class Stream(Mapping):
     def read_copy(
         self, *, after: int | None = None, timeout: float | None = None, out: npt.NDArray[Any] | None = None
     ) -> Tensor:
-        """A copy of the newest frame, for who looks now and then, or opened the stream read-only.
+        """Returns a copy of the newest frame. It needs no reader, and no writer waits for it.
 
-        It needs no reader, and no writer waits for it. With `after` it waits for a frame whose version is above,
-        `timeout` seconds at most. `out` is as for Segment.read_copy.
+        It is for a program that looks at a stream now and then, or that opened it read-only. With `after` it waits for
+        a frame with a version above that, for at most `timeout` seconds. `out` is as for Segment.read_copy.
 
         Raises Empty if nothing was ever committed; TimeoutError; WriterDied if it waits and the writer died; Corrupt;
         Closed; ValueError if `out` can't take the frame.
@@ -125,11 +124,11 @@ class Stream(Mapping):
     def write(self, array: npt.ArrayLike, *, bits: DTypeLike | None = None, timeout: float | None = None) -> None:
         """Commits a copy of an array as the next frame. `bits` is as for Segment.write.
 
-        Where readers hold all slots that could be written to, or where every frame counts have yet to take what is in
-        them, it waits, for `timeout` seconds at most.
+        It waits, for at most `timeout` seconds, while no slot can be written to: while readers hold all of them, or in
+        a stream made with `every_frame` have not yet read what is in them.
 
-        Raises TimeoutError, which says what readers it waited for; and what Segment.write does. No frame was committed
-        then.
+        Raises TimeoutError, which says for which readers it waited; and what Segment.write raises. After that no frame
+        was committed.
         """
         elements, dtype = to_write(array, None if bits is None else DType.of(bits))
         shape, size = described(elements.shape, dtype, self.capacity)
@@ -137,7 +136,7 @@ class Stream(Mapping):
         self._with_slot("writing to", timeout, lambda wait: _core.stream_write(self._handle, *of_c, wait))
 
     def fill(self, shape: int | Sequence[int], dtype: DTypeLike, value: float, *, timeout: float | None = None) -> None:
-        """Commits a frame whose every element is `value`, as Segment.fill does. Errors: its, and `write`'s."""
+        """Commits a frame in which every element is `value`. Raises what Segment.fill and `write` raise."""
         kind = DType.of(dtype)
         whole, _ = described(shape, kind, self.capacity)
         of_c = (_core.c_shape(whole), len(whole), kind, value)
@@ -148,9 +147,9 @@ class Stream(Mapping):
     def update(self, shape: int | Sequence[int], dtype: DTypeLike, *, timeout: float | None = None) -> Update:
         """For `with stream.update(shape, dtype) as array:`, which writes the next frame in its slot, without a copy.
 
-        The array has an older frame's bytes at first. The end of the block commits; if it raises, it is as if the frame
-        had not been begun. The array turns read-only then. The block must not write to the stream or close it: that
-        raises Busy. Errors, when the block begins: those of `write`.
+        At first the array has an older frame's bytes. The end of the block commits. If the block raises, no reader sees
+        that the frame was begun. After that the array is read-only. The block must not write to the stream or close it:
+        that raises Busy. When the block begins, it raises what `write` raises.
         """
         kind = DType.of(dtype)
         numpy = kind.numpy
@@ -240,11 +239,11 @@ class _StreamUpdate(Update):
 
 
 class Frame(Tensor):
-    """A frame of a stream, which its reader holds: it stays whole until then, whatever the writer does.
+    """A frame of a stream. As long as its reader holds it, it stays whole, whatever the writer does.
 
-    It is held until the reader's next frame, or, after `keep`, until `release`; and no longer than until neither the
-    Frame nor an array of it is there, or the reader or the stream is closed. An array of a frame that is no longer held
-    may change at any time, and reads as zeros once the stream is closed.
+    The reader holds it until its next frame, or, after `keep`, until `release`. It is given back earlier if the reader
+    or the stream is closed, or if nothing refers to the Frame or an array of it any more. An array of a frame that is
+    no longer held may change at any time, and reads as zeros once the stream is closed.
     """
 
     __slots__ = ()
@@ -255,7 +254,7 @@ class Frame(Tensor):
         return self
 
     def release(self) -> None:
-        """Gives the frame back, from any thread. Releasing again does nothing."""
+        """Gives the frame back; any thread may call it. Releasing again does nothing."""
         cast(_Hold, self._source).release()
 
     @property
@@ -348,15 +347,16 @@ class Reader:
 
     @property
     def missed(self) -> int:
-        """Frames that were committed since the reader was made, and that it skipped."""
+        """How many of the frames committed since the reader was made it has skipped."""
         return int(_core.reader_missed(self._reader.handle))
 
     def next(self, timeout: float | None = None) -> Frame:
-        """The newest frame that the reader has not seen; where every frame counts, the next. Waits until there is one.
+        """Returns the newest frame that the reader has not seen, or with `every_frame` the one after the last.
 
-        It gives the frame before back, unless that was kept. `timeout` is in seconds; None waits for ever.
+        It waits until there is one. It first gives the previous frame back, unless that was kept. `timeout` is in
+        seconds; None waits without limit.
 
-        Raises TimeoutError; WriterDied if the writer died and there is nothing more, and then also when waiting begins,
+        Raises TimeoutError; WriterDied if the writer died and there is nothing newer, also if it died before the call,
         until another process writes; Closed if the reader or the stream is; Corrupt; Forked.
         """
         deadline = _core.Deadline(timeout)
@@ -390,7 +390,10 @@ class Reader:
             self._turn.release()
 
     def close(self) -> None:
-        """Gives back all that the reader holds, and its place. A thread that waits raises Closed. Again: nothing."""
+        """Gives back all frames that the reader holds, and its place in the stream.
+
+        A call that waits in another thread raises Closed. Closing again does nothing.
+        """
         self._closing = True  # ends a wait
         with self._turn:
             self._reader.close()
@@ -407,7 +410,7 @@ class Reader:
         return self
 
     def __next__(self) -> Frame:
-        """`next`, for ever: iteration ends when the reader or its stream is closed, and raises what `next` raises."""
+        """Calls `next` without a timeout. Iteration ends when the reader or its stream is closed."""
         try:
             return self.next()
         except Closed:
@@ -419,10 +422,10 @@ class Reader:
 
 
 def new_stream(slots: int, capacity: int, *, every_frame: bool = False) -> Stream:
-    """Makes a stream of `slots` slots, from 2 to 256, of `capacity` bytes each, in memory of this process alone.
+    """Makes a stream of `slots` slots, from 2 to 256, with `capacity` bytes each, in memory of this process alone.
 
-    `every_frame`: no frame is lost, the writer waits for the slowest reader. Else the writer waits for nobody, and a
-    slow reader gets the newest frame and misses those in between.
+    With `every_frame` no frame is lost: the writer waits for the slowest reader. Without it the writer waits for
+    nobody, and a slow reader gets the newest frame and misses those in between.
     """
     flags = _core.FLAG_EVERY_FRAME if every_frame else 0
     status, handle, code = _core.make(_core.stream_new, _check_slots(slots), check_capacity(capacity), flags)
@@ -432,9 +435,9 @@ def new_stream(slots: int, capacity: int, *, every_frame: bool = False) -> Strea
 
 
 def create_stream(name: str, slots: int, capacity: int, *, every_frame: bool = False, mode: int = 0o600) -> Stream:
-    """Makes a stream that other processes open by its name, as `create` makes a segment. They share their names.
+    """Makes a stream that other processes open by its name, as `create` does for a segment.
 
-    Errors: those of `create` and new_stream.
+    A segment and a stream can't have the same name. Raises what `create` and new_stream raise.
     """
     flags = _core.FLAG_EVERY_FRAME if every_frame else 0
     encoded = _core.encode_name(name)
@@ -447,9 +450,9 @@ def create_stream(name: str, slots: int, capacity: int, *, every_frame: bool = F
 
 
 def open_stream(name: str, *, read_only: bool = False) -> Stream:
-    """Opens a stream by its name. One that is opened read-only can be read as copies: Stream.read_copy.
+    """Opens a stream by its name. One that is opened read-only is read as copies: Stream.read_copy.
 
-    Errors: those of `open`; Corrupt also if what has the name is a segment.
+    Raises what `open` raises; Corrupt also if the name is that of a segment.
     """
     flags = _core.FLAG_READ_ONLY if read_only else 0
     status, handle, code, why = _core.make_opened(_core.stream_open, _core.encode_name(name), flags)
@@ -461,10 +464,10 @@ def open_stream(name: str, *, read_only: bool = False) -> Stream:
 def open_or_create_stream(
     name: str, slots: int, capacity: int, *, every_frame: bool = False, mode: int = 0o600
 ) -> Stream:
-    """Opens a stream, or creates it where there is none: what a producer wants that may be started again.
+    """Opens a stream, or creates it if there is none. It is for a producer that may be started again.
 
-    Raises what open_stream and create_stream do; CapacityError if it is there with fewer slots or less room, ValueError
-    if `every_frame` holds for the one and not for the other.
+    Raises what open_stream and create_stream raise; CapacityError if it exists with fewer slots or less room;
+    ValueError if it was made with another `every_frame`.
     """
     stream: Stream = either(
         lambda: open_stream(name),

@@ -1,4 +1,4 @@
-"""Tensors: what reading gives."""
+"""Tensors, which reading returns."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Source(Protocol):
 
 
 class Tensor:
-    """One consistent snapshot of a segment, or a frame of a stream: a view of its memory, or a copy.
+    """One consistent state of a segment, or a frame of a stream: a view of its memory, or a copy.
 
-    It can be given to whatever takes an array: NumPy (`np.asarray`), and what takes DLPack (`torch.from_dlpack`).
+    It can be given to NumPy (`np.asarray`) and to libraries that accept DLPack (`torch.from_dlpack`).
     """
 
     __slots__ = ("_array", "_source", "_tensor")
@@ -50,7 +50,7 @@ class Tensor:
 
     @property
     def version(self) -> int:
-        """The sequence at the time of the read: an even number, 2 more for each commit."""
+        """The segment's sequence number at the time of the read: even, 2 more for each commit."""
         return int(self._tensor.version)
 
     @property
@@ -60,7 +60,7 @@ class Tensor:
 
     @property
     def address(self) -> int:
-        """The address of the first element. It is good for as long as the Tensor, or an array of it, is there."""
+        """The address of the first element. It may be used as long as the Tensor, or an array of it, exists."""
         return int(self._tensor.data or 0)
 
     @property
@@ -78,14 +78,14 @@ class Tensor:
 
     @property
     def bits(self) -> npt.NDArray[Any]:
-        """`array`, but bfloat16 as uint16, and float8 as uint8."""
+        """Like `array`, but with bfloat16 as uint16, and float8 as uint8."""
         return self._source.view(self._tensor, self.dtype.bits, False)
 
     def valid(self) -> bool:
         """Whether the elements are still this tensor's. Ask after using a view.
 
-        Only if it is true was everything seen in a view part of one tensor. A copy is always valid, and so is a frame
-        for as long as it is held.
+        Only if it is true was all that was seen in a view one whole tensor. A copy is always valid. A frame is valid as
+        long as it is held.
         """
         return self._source.valid(self._tensor)
 
