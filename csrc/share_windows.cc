@@ -337,6 +337,27 @@ int locked(int descriptor, unsigned byte, bool* locked) noexcept {
   return error == EAGAIN ? 0 : error;
 }
 
+// The lock is the handle's. The system drops it with the handle, which a mapping of the core keeps.
+int hold(int descriptor) noexcept {
+  constexpr std::int64_t kPatience = 10'000'000;  // ns, for those who ask in held()
+  int error = 0;
+  for (const std::int64_t end = now() + kPatience; !lock(handle_of(descriptor), kHolders, false); SwitchToThread()) {
+    error = last_error();
+    if (error != EAGAIN || now() >= end) return error;
+  }
+  return 0;
+}
+
+int held(int descriptor, bool* held) noexcept {
+  *held = !lock(handle_of(descriptor), kHolders, true);
+  if (!*held) {
+    unlock(handle_of(descriptor), kHolders);
+    return 0;
+  }
+  const int error = last_error();
+  return error == EAGAIN ? 0 : error;
+}
+
 namespace {
 
 struct Folder {
