@@ -75,16 +75,28 @@ void Locks::give(unsigned byte) noexcept {
 }
 
 int locked(int descriptor, unsigned byte, bool* locked) noexcept {
-  // Asks for a lock for reading: only one for writing stands in its way.
+  // Ask for a read lock: only another process's write lock conflicts with it.
   struct flock lock = lock_of(F_RDLCK, byte);
   if (fcntl(descriptor, posix::kGetLock, &lock) != 0) return errno;
   *locked = lock.l_type != F_UNLCK;
   return 0;
 }
 
+int hold(int descriptor) noexcept {
+  // Of the opening, not of the process: a mapping keeps its opening, also one that a forked child has inherited.
+  return posix::lock(descriptor, F_RDLCK, kHolders);
+}
+
+int held(int descriptor, bool* held) noexcept {
+  struct flock lock = lock_of(F_WRLCK, kHolders);
+  if (fcntl(descriptor, posix::kGetLock, &lock) != 0) return errno;
+  *held = lock.l_type != F_UNLCK;
+  return 0;
+}
+
 namespace {
 
-// What Names needs: the folder, and which files this process has open.
+// What Names needs: the folder, and the files that this process has open.
 struct Folder {
   DIR* entries = nullptr;
   struct Own {
@@ -124,9 +136,9 @@ struct Folder {
       struct stat now;
       if (file.number != status.st_ino || file.device != status.st_dev) continue;
       is_own = true;
-      // Another thread may have closed it since, and opened another.
+      // Another thread may have closed the descriptor since, and it may now be another file's.
       if (fstat(file.descriptor, &now) != 0 || now.st_ino != status.st_ino || now.st_dev != status.st_dev) continue;
-      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // else it is open for writing only
+      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // otherwise it is open for writing only
     }
     if (is_own) return false;
     const int file = openat(folder, name, posix::access_mode(false) | O_NOFOLLOW | O_NONBLOCK);

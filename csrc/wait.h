@@ -59,8 +59,8 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
 // Wakes all threads that are parked on the word; of all processes if it is shared. Returns false if there was none.
 bool wake_all(const void* address, bool shared) noexcept;
 
-// Makes a counter that turns a descriptor readable, by which the parker reaches a poller. The caller closes the
-// descriptor. `event` is for signal_event, until close_event. Errors are errno values.
+// Makes a counter that turns a descriptor readable, by which the parker reaches a poller. The descriptor is the
+// caller's to close; `event` is what signal_event takes, until close_event. Errors are errno values.
 int make_event(int* descriptor, int* event) noexcept;
 void signal_event(int event) noexcept;
 void close_event(int event) noexcept;
