@@ -46,6 +46,7 @@ func TestLayoutPage(t *testing.T) {
 		{"## A segment\n", "jm_header", DataOffset},
 		{"## A stream\n", "jm_stream_header", 8192},
 		{"| offset in a place |", "jm_place", 64},
+		{"| offset in `creator` |", "jm_creator", 24},
 	} {
 		_, text, found := strings.Cut(page, table.title)
 		_, text, began := strings.Cut(text, "|---|")
@@ -78,8 +79,15 @@ func TestLayoutPage(t *testing.T) {
 		}
 	}
 
-	// What the header asserts.
+	// What the header asserts. A creator lies in bytes that are for later use, and has an offset of its own.
 	asserted := map[field]int{}
+	for owner, constant := range map[string]string{"jm_header": "JM_CREATOR_OFFSET", "jm_stream_header": "JM_STREAM_CREATOR_OFFSET"} {
+		offset := regexp.MustCompile(constant + ` (\d+)`).FindStringSubmatch(readText(t, "include/judemap/layout.h"))
+		if offset == nil {
+			t.Fatalf("layout.h has no %s", constant)
+		}
+		asserted[field{owner, "creator"}], _ = strconv.Atoi(offset[1])
+	}
 	assertion := regexp.MustCompile(`offsetof\((\w+), (\w+)\) == (?:(\d+)|offsetof\((\w+), (\w+)\))`)
 	unnamed := regexp.MustCompile(`^(padding\d|later|block)$`)
 	for _, a := range assertion.FindAllStringSubmatch(readText(t, "include/judemap/layout.h"), -1) {

@@ -60,6 +60,9 @@ func procKiB(t *testing.T, file, row string) int {
 func newSegment(t testing.TB, capacity int, opts ...Option) *Segment {
 	t.Helper()
 	s, err := New(capacity, opts...)
+	if errors.Is(err, ErrUnsupported) {
+		t.Skipf("SKIP: %v", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +138,15 @@ func countOwn(t *testing.T, what string) int {
 
 // sharedMemory is the folder where named segments lie.
 func sharedMemory() string {
-	if runtime.GOOS == "windows" {
+	switch runtime.GOOS {
+	case "windows":
 		return filepath.Join(os.Getenv("LOCALAPPDATA"), "judemap")
+	case "darwin":
+		folder, err := exec.Command("getconf", "DARWIN_USER_CACHE_DIR").Output()
+		if err != nil {
+			panic(err)
+		}
+		return filepath.Join(strings.TrimSpace(string(folder)), "judemap")
 	}
 	return "/dev/shm"
 }

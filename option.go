@@ -160,7 +160,7 @@ func WithReadOnly() Option {
 // WithSealed puts the segment or stream into a file without a name, which [Segment.File] hands to other processes. The
 // file is sealed: no process can change its size, so none can make its readers fault. Its mode is 0600: a process of
 // another user can use the descriptor that it was given, for reading or also for writing as that was opened, but can't
-// open the file anew. It works on Linux only.
+// open the file anew. macOS has no seals: [ErrUnsupported].
 //
 // It is for [New] and [NewStream].
 func WithSealed() Option {

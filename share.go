@@ -12,16 +12,16 @@ import (
 )
 
 // Create makes a segment with room for capacity bytes of tensor, and opens it. Other processes open it by its name,
-// which has 1 to 255 bytes and no slash; on Linux the segment is the file /dev/shm/NAME. Its memory is reserved at
-// once. It stays there until [Remove] is called or the machine is shut down. The name appears only when the segment is
-// complete, and a process that dies in Create leaves nothing behind.
+// which has 1 to 255 bytes and no slash; on Linux the segment is the file /dev/shm/NAME, and docs/platforms.md says where
+// it is on macOS. Its memory is reserved at once. It stays there until [Remove] is called or, on Linux, the machine is shut
+// down. The name appears only when the segment is complete, and a process that dies in Create leaves nothing behind.
 //
 // Errors: those of [New], and
 //
 //   - fs.ErrExist if the name is in use: see [OpenOrCreate] and [Remove].
 //   - fs.ErrInvalid if it is not a possible name.
 //   - The system's error, such as syscall.ENOSPC if there is no room for the file.
-//   - [ErrUnsupported] where segments can't be shared yet (all systems but Linux).
+//   - [ErrUnsupported] where segments can't be shared.
 func Create(name string, capacity int, opts ...Option) (*Segment, error) {
 	o, err := newOptions(callCreate, opts)
 	if err != nil {

@@ -48,6 +48,7 @@ Parker::~Parker() {
       lane->thread.join();
     }
   }
+  if (event_ >= 0) wait::close_event(event_);
 }
 
 bool Parker::inherited() const noexcept { return generation_ != fork::generation.load(std::memory_order_relaxed); }
@@ -65,11 +66,10 @@ void Parker::stop() noexcept {
 jm_status Parker::create(int* descriptor) noexcept {
   generation_ = fork::generation.load(std::memory_order_relaxed);
   if (descriptor == nullptr) return JM_OK;
-  if (const int error = wait::make_event(&event_)) {
+  if (const int error = wait::make_event(descriptor, &event_)) {
     errno = error;
     return JM_ERR_SYSTEM;
   }
-  *descriptor = event_;
   return JM_OK;
 }
 

@@ -3,9 +3,8 @@
 //
 // Sharing on Linux, with files in /dev/shm, where shm_open has them too, or with memfds.
 
-#ifdef __linux__
+#if defined(__linux__) && !defined(JUDEMAP_SHARE_FILES)
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,12 +14,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <new>
-#include <vector>
 
 #include "memory.h"
 #include "share.h"
+#include "share_posix.h"
 #include "wait.h"
 
 // These are in Linux since 3.15, 4.17 and 5.1. The C library hides some of them without _GNU_SOURCE, and older headers
@@ -37,8 +34,10 @@ namespace judemap {
 namespace share {
 namespace {
 
+using posix::access_mode;
+using posix::fail;
+
 constexpr char kFolder[] = "/dev/shm";
-constexpr char kOwnFiles[] = "/proc/self/fd";
 
 // The path "/dev/shm/NAME". The caller has checked the name: kMostNameBytes at most, no slash.
 struct Path {
@@ -48,43 +47,23 @@ struct Path {
 
 // The path "/proc/self/fd/N", with which the file of a descriptor can be opened again and linked.
 struct Link {
-  char text[sizeof kOwnFiles + 16];
-  explicit Link(int descriptor) noexcept { std::snprintf(text, sizeof text, "%s/%d", kOwnFiles, descriptor); }
+  char text[sizeof "/proc/self/fd" + 16];
+  explicit Link(int descriptor) noexcept { std::snprintf(text, sizeof text, "/proc/self/fd/%d", descriptor); }
 };
 
 // The error of a call with a Link. The file exists, so if something is missing it is /proc.
 int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }
 
-int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }
-
-struct flock lock_of(short type, unsigned byte) noexcept {
-  struct flock lock = {};
-  lock.l_type = type;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = byte;
-  lock.l_len = 1;
-  return lock;
-}
-
-bool could_be_segment(const struct stat& status, std::size_t bytes) noexcept {
-  return S_ISREG(status.st_mode) && status.st_size > static_cast<off_t>(bytes);
-}
-
-bool read_bytes(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
-  ssize_t n;
-  do {
-    n = pread(descriptor, buffer, bytes, static_cast<off_t>(offset));
-  } while (n < 0 && errno == EINTR);
-  return n == static_cast<ssize_t>(bytes);
-}
-
-int fail(int descriptor) noexcept {
-  const int error = errno;
-  ::close(descriptor);
-  return error;
-}
-
 }  // namespace
+
+const int posix::kSetLock = F_OFD_SETLK;
+const int posix::kGetLock = F_OFD_GETLK;
+const char posix::kOwnFiles[] = "/proc/self/fd";
+
+int posix::open_names(DIR** folder) noexcept {
+  *folder = opendir(kFolder);
+  return *folder == nullptr ? errno : 0;
+}
 
 int make(std::uint64_t size, unsigned mode, int* descriptor) noexcept {
   const int file = ::open(kFolder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -171,17 +150,6 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept {
   return 0;
 }
 
-int read(int descriptor, void* buffer, std::size_t bytes) noexcept { return read_at(descriptor, 0, buffer, bytes); }
-
-int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
-  return read_bytes(descriptor, offset, buffer, bytes) ? 0 : EIO;
-}
-
-int map(int descriptor, std::size_t size, bool writable, void** base) noexcept {
-  *base = mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, descriptor, 0);
-  return *base == MAP_FAILED ? errno : 0;
-}
-
 void close(int descriptor) noexcept { ::close(descriptor); }
 
 int Locks::take(int descriptor, unsigned byte) noexcept {
@@ -191,115 +159,10 @@ int Locks::take(int descriptor, unsigned byte) noexcept {
       return link_error();
     }
   }
-  struct flock lock = lock_of(F_WRLCK, byte);
-  if (fcntl(file_.get(), F_OFD_SETLK, &lock) == 0) return 0;
-  return errno == EACCES ? EAGAIN : errno;
-}
-
-void Locks::give(unsigned byte) noexcept {
-  struct flock lock = lock_of(F_UNLCK, byte);
-  if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);
-}
-
-int locked(int descriptor, unsigned byte, bool* locked) noexcept {
-  // Ask for a read lock: only another process's write lock conflicts with it.
-  struct flock lock = lock_of(F_RDLCK, byte);
-  if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
-  *locked = lock.l_type != F_UNLCK;
-  return 0;
-}
-
-int hold(int descriptor) noexcept {
-  // Of the opening, not of the process: a mapping keeps its opening, also one that a forked child has inherited.
-  struct flock lock = lock_of(F_RDLCK, kHolders);
-  return fcntl(descriptor, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
-}
-
-int held(int descriptor, bool* held) noexcept {
-  struct flock lock = lock_of(F_WRLCK, kHolders);
-  if (fcntl(descriptor, F_OFD_GETLK, &lock) != 0) return errno;
-  *held = lock.l_type != F_UNLCK;
-  return 0;
-}
-
-namespace {
-
-// What Names needs: the folder, and the files that this process has open.
-struct Folder {
-  DIR* entries = nullptr;
-  struct Own {
-    dev_t device;
-    ino_t number;
-    int descriptor;
-  };
-  std::vector<Own> own;
-
-  ~Folder() {
-    if (entries != nullptr) closedir(entries);
-  }
-
-  void find_own() {
-    DIR* files = opendir(kOwnFiles);
-    if (files == nullptr) return;
-    try {
-      while (const dirent* entry = readdir(files)) {
-        const int descriptor = std::atoi(entry->d_name);
-        struct stat status;
-        if (entry->d_name[0] != '.' && fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode)) {
-          own.push_back({status.st_dev, status.st_ino, descriptor});
-        }
-      }
-    } catch (const std::bad_alloc&) {
-      own.clear();
-    }
-    closedir(files);
-  }
-
-  bool read(const char* name, void* buffer, std::size_t bytes) const noexcept {
-    const int folder = dirfd(entries);
-    struct stat status;
-    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 || !could_be_segment(status, bytes)) return false;
-    bool is_own = false;
-    for (const Own& file : own) {
-      struct stat now;
-      if (file.number != status.st_ino || file.device != status.st_dev) continue;
-      is_own = true;
-      // Another thread may have closed the descriptor since, and it may now be another file's.
-      if (fstat(file.descriptor, &now) != 0 || now.st_ino != status.st_ino || now.st_dev != status.st_dev) continue;
-      if (read_bytes(file.descriptor, 0, buffer, bytes)) return true;  // otherwise it is open for writing only
-    }
-    if (is_own) return false;
-    const int file = openat(folder, name, access_mode(false) | O_NOFOLLOW | O_NONBLOCK);
-    if (file < 0) return false;
-    const bool done = read_bytes(file, 0, buffer, bytes);
-    ::close(file);
-    return done;
-  }
-};
-
-}  // namespace
-
-Names::~Names() { delete static_cast<Folder*>(folder_); }
-
-int Names::open() noexcept {
-  auto* folder = new (std::nothrow) Folder;
-  if (folder == nullptr) return ENOMEM;
-  folder_ = folder;
-  folder->entries = opendir(kFolder);
-  if (folder->entries == nullptr) return errno;
-  folder->find_own();
-  return 0;
-}
-
-const char* Names::next(void* buffer, std::size_t bytes) noexcept {
-  const auto* folder = static_cast<Folder*>(folder_);
-  while (const dirent* entry = readdir(folder->entries)) {
-    if (folder->read(entry->d_name, buffer, bytes)) return entry->d_name;
-  }
-  return nullptr;
+  return posix::lock(file_.get(), F_WRLCK, byte);
 }
 
 }  // namespace share
 }  // namespace judemap
 
-#endif  // __linux__
+#endif  // Linux

@@ -3,7 +3,7 @@
 //
 // For systems where segments can't be shared between processes yet. Every call returns that error.
 
-#if !defined(__linux__) && !defined(_WIN32)
+#if !defined(__linux__) && !defined(_WIN32) && !defined(__APPLE__)
 
 #include <cerrno>
 
@@ -38,4 +38,4 @@ const char* Names::next(void*, std::size_t) noexcept { return nullptr; }
 }  // namespace share
 }  // namespace judemap
 
-#endif  // neither Linux nor Windows
+#endif  // another system

@@ -59,9 +59,11 @@ void park_any(const Word* words, std::size_t count, std::int64_t timeout) noexce
 // Wakes all threads that are parked on the word; of all processes if it is shared. Returns false if there was none.
 bool wake_all(const void* address, bool shared) noexcept;
 
-// Makes a counter that turns a descriptor readable, by which the parker reaches a poller. Errors are errno values.
-int make_event(int* descriptor) noexcept;
-void signal_event(int descriptor) noexcept;
+// Makes a counter that turns a descriptor readable, by which the parker reaches a poller. The descriptor is the
+// caller's to close; `event` is what signal_event takes, until close_event. Errors are errno values.
+int make_event(int* descriptor, int* event) noexcept;
+void signal_event(int event) noexcept;
+void close_event(int event) noexcept;
 
 // Blocks in this thread, for as long as the object exists, the signals that a program handles. Signals for faults are
 // not blocked.

@@ -96,16 +96,18 @@ bool wake_all(const void* address, bool shared) noexcept {
   return futex(address, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, INT_MAX, nullptr) > 0;
 }
 
-int make_event(int* descriptor) noexcept {
-  *descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+int make_event(int* descriptor, int* event) noexcept {
+  *event = *descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   return *descriptor < 0 ? errno : 0;
 }
 
-void signal_event(int descriptor) noexcept {
+void signal_event(int event) noexcept {
   const std::uint64_t one = 1;
   // This fails only if the counter is full, and then the descriptor is readable anyway.
-  if (write(descriptor, &one, sizeof one) < 0) return;
+  if (write(event, &one, sizeof one) < 0) return;
 }
+
+void close_event(int) noexcept {}  // the caller does
 
 }  // namespace wait
 }  // namespace judemap

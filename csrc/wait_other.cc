@@ -4,7 +4,7 @@
 // For systems without anything better yet: a parked thread looks every millisecond. Segments can't be shared between
 // processes there, so only C and C++ threads of one process park here.
 
-#if !defined(__linux__) && !defined(_WIN32)
+#if !defined(__linux__) && !defined(_WIN32) && !defined(__APPLE__)
 
 #include <cerrno>
 #include <chrono>
@@ -24,10 +24,11 @@ void park_any(const Word*, std::size_t, std::int64_t timeout) noexcept {
 
 bool wake_all(const void*, bool) noexcept { return true; }
 
-int make_event(int*) noexcept { return ENOSYS; }
+int make_event(int*, int*) noexcept { return ENOSYS; }
 void signal_event(int) noexcept {}
+void close_event(int) noexcept {}
 
 }  // namespace wait
 }  // namespace judemap
 
-#endif  // neither Linux nor Windows
+#endif  // another system

@@ -284,14 +284,16 @@ bool wake_all(const void* address, bool shared) noexcept {
   return true;
 }
 
-int make_event(int* descriptor) noexcept {
+int make_event(int* descriptor, int* event_handle) noexcept {
   const HANDLE event = CreateEventW(nullptr, FALSE, FALSE, nullptr);
   if (event == nullptr) return windows::last_error();
-  *descriptor = windows::descriptor_of(event);
+  *descriptor = *event_handle = windows::descriptor_of(event);
   return 0;
 }
 
-void signal_event(int descriptor) noexcept { SetEvent(windows::handle_of(descriptor)); }
+void signal_event(int event) noexcept { SetEvent(windows::handle_of(event)); }
+
+void close_event(int) noexcept {}  // the caller does
 
 }  // namespace wait
 }  // namespace judemap

@@ -143,10 +143,28 @@ inline Handle create_private(std::uint64_t capacity) {
   return Handle(segment);
 }
 
+// Without a name; and sealed, where the system can.
 inline Handle create_sealed(std::uint64_t capacity) {
   jm_segment* segment;
-  must(jm_create_sealed(capacity, 0, &segment), "jm_create_sealed");
+  const jm_status status = jm_create_sealed(capacity, 0, &segment);
+  if (status == JM_ERR_SYSTEM && errno == ENOSYS) {
+    const Name name;
+    Handle made = create(name, capacity);
+    must(jm_remove(name.text()), "jm_remove");
+    return made;
+  }
+  must(status, "jm_create_sealed");
   return Handle(segment);
+}
+
+// The same of a stream.
+template <class Stream>
+jm_status create_sealed(Stream* stream, std::uint32_t slots, std::uint64_t capacity, std::uint32_t flags = 0) {
+  jm_status status = stream->create_sealed(slots, capacity, flags);
+  if (status != JM_ERR_SYSTEM || errno != ENOSYS) return status;
+  const Name name;
+  status = stream->create(name.text(), slots, capacity, 0600, flags);
+  return status == JM_OK ? jm_remove(name.text()) : status;
 }
 
 inline Handle open_name(const char* name, std::uint32_t flags = 0) {

@@ -125,11 +125,11 @@ mutant "retire unmaps" csrc/mapping.cc \
 mutant "the writer's lock is not taken" csrc/mapping.cc \
   'const int error = lock_->take(descriptor_.load(std::memory_order_relaxed), 0);' 'const int error = 0;' \
   share_test '*OneWriterAtATime'
-mutant "the lock is given back by closing" csrc/share_linux.cc \
-  'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' fork_test '*HandOver*'
+mutant "the lock is given back by closing" csrc/share_posix.cc \
+  'if (file_.get() >= 0) posix::lock(file_.get(), F_UNLCK, byte);' 'static_cast<void>(byte);' fork_test '*HandOver*'
 mutant "a handle that ends stays attached" csrc/mapping.cc \
   'if (shared_ && attached_.exchange(false) && counts_waiters_)' 'if (attached_ = false)' protocol_test '*Attaches*'
-mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
+mutant "a reader's lock passes for a writer's" csrc/share_posix.cc \
   'struct flock lock = lock_of(F_RDLCK, byte);' 'struct flock lock = lock_of(F_WRLCK, byte);' protocol_test '*AReadersLock*'
 mutant "who takes over repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' protocol_test 'Processes.*'
 mutant "a death is noticed late" csrc/mapping.cc \

@@ -53,8 +53,8 @@ mutant "Close gives nothing back before it returns" handle.go \
   $'s.ended.Store(true)\n\t\ts.finish()' $'s.ended.Store(true)\n\t\tgo s.finish()' 'TestEndOfMain|TestHandOver'
 mutant "a write that outlives Close gives nothing back" handle.go \
   $'if s.ended.Load() {\n\t\ts.finish()' $'if false {\n\t\ts.finish()' 'TestCloseDuringUpdate|TestCloseBesideWriters'
-mutant "the lock is given back by closing" csrc/share_linux.cc \
-  'if (file_.get() >= 0) fcntl(file_.get(), F_OFD_SETLK, &lock);' 'static_cast<void>(lock);' TestHandOverBesideChildren
+mutant "the lock is given back by closing" csrc/share_posix.cc \
+  'if (file_.get() >= 0) posix::lock(file_.get(), F_UNLCK, byte);' 'static_cast<void>(byte);' TestHandOverBesideChildren
 mutant "closed memory is not kept" csrc/mapping.cc \
   'const int error = memory::retire(header_, mapped_, all_stays_writable_ ? mapped_ : memory::page_size());' 'memory::unmap(header_, mapped_); const int error = 0;' 'TestCloseUnderLoad|TestAfterClose'
 mutant "readers get no turn" read.go 'if wait = time.Until(turn); wait <= 0 {' 'if wait = time.Until(turn); false {' \
@@ -143,9 +143,9 @@ mutant "no lock between writers" csrc/mapping.cc \
 mutant "the next writer repairs nothing" csrc/protocol.cc 'if (version() & 1) {' 'if (false) {' TestKill
 mutant "a writer beside foreign ones dies unnoticed" csrc/mapping.cc 'if (!flagged()) return false;' 'return false;' \
   TestForeignWriterDies
-mutant "a reader's lock passes for a writer's" csrc/share_linux.cc \
+mutant "a reader's lock passes for a writer's" csrc/share_posix.cc \
   'struct flock lock = lock_of(F_RDLCK, byte);' 'struct flock lock = lock_of(F_WRLCK, byte);' 'TestLockedByReader|TestHostileLocks'
-mutant "List opens what this process has open" csrc/share_linux.cc 'is_own = true;' 'continue;' TestListKeepsLocks
+mutant "List opens what this process has open" csrc/share_posix.cc 'is_own = true;' 'continue;' TestListKeepsLocks
 mutant "a file with holes is mapped" csrc/mapping.cc \
   'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' 'TestFullSharedMemory|TestHugeSparse'
 mutant "a memfd that anybody may open" csrc/share_linux.cc \
@@ -153,9 +153,9 @@ mutant "a memfd that anybody may open" csrc/share_linux.cc \
 mutant "not sealed against writing" csrc/share_linux.cc \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' TestHandedOver
-mutant "a segment's descriptor survives exec" csrc/share_linux.cc \
-  'int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
-  'int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
+mutant "a segment's descriptor survives exec" csrc/share_posix.h \
+  'inline int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC; }' \
+  'inline int access_mode(bool writable) noexcept { return writable ? O_RDWR : O_RDONLY; }' TestCloseOnExec
 mutant "a poll may take any time" csrc/mapping.cc \
   'poll_.store(std::clamp(nanoseconds, kShortestPoll, kLongestPoll), std::memory_order_relaxed);' \
   'poll_.store(nanoseconds, std::memory_order_relaxed);' TestPollIntervals

@@ -943,8 +943,7 @@ TEST(Corrupt, ACommitThatNobodyEnds) {
 TEST(Shared, Errors) {
   jm_segment* made;
   int descriptor;
-  ASSERT_EQ(jm_create_sealed(64, 0, &made), JM_OK);
-  const Handle writer(made);
+  const Handle writer = create_sealed(64);
   ASSERT_EQ(jm_descriptor(writer.get(), 1, &descriptor), JM_OK);
   ASSERT_EQ(jm_open_descriptor(descriptor, 0, &made, nullptr), JM_OK);
   const Handle other(made);

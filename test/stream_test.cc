@@ -302,7 +302,7 @@ TEST(Stream, RetireEndsWhoWaits) {
   for (const bool shared : {false, true}) {
     SCOPED_TRACE(shared);
     Stream stream;
-    ASSERT_EQ(shared ? stream.create_sealed(2, 8) : stream.create(2, 8), JM_OK);
+    ASSERT_EQ(shared ? create_sealed(&stream, 2, 8) : stream.create(2, 8), JM_OK);
     Reader holding, parked;
     jm_tensor frame, other = {};
     ASSERT_EQ(holding.open(&stream), JM_OK);
@@ -341,7 +341,7 @@ TEST(Stream, RetireBesideEverybody) {
   for (int round = 0; round < 60; ++round) {
     Stream stream;
     const std::uint32_t policy = round % 2 == 0 ? 0 : JM_EVERY_FRAME;
-    ASSERT_EQ(round % 4 < 2 ? stream.create(4, 512, policy) : stream.create_sealed(4, 512, policy), JM_OK);
+    ASSERT_EQ(round % 4 < 2 ? stream.create(4, 512, policy) : create_sealed(&stream, 4, 512, policy), JM_OK);
     std::atomic<int> running{0};
     std::vector<std::thread> threads;
     Reader readers[2];
@@ -415,7 +415,7 @@ TEST(Stream, PingPong) {
   for (const auto& c : cases) {
     SCOPED_TRACE(testing::Message() << (c.shared ? "shared" : "private") << ", spin " << c.spin);
     Stream stream;
-    ASSERT_EQ(c.shared ? stream.create_sealed(2, 8, JM_EVERY_FRAME) : stream.create(2, 8, JM_EVERY_FRAME), JM_OK);
+    ASSERT_EQ(c.shared ? create_sealed(&stream, 2, 8, JM_EVERY_FRAME) : stream.create(2, 8, JM_EVERY_FRAME), JM_OK);
     stream.protocol().set_spin(c.spin);
     std::atomic<int> stalls{0};
     std::atomic<bool> over{false};
@@ -499,7 +499,7 @@ TEST_P(StreamStress, AllThatIsHeldStaysWhole) {
   // Each reader holds two frames at most: with the newest and one to write to, there is always a slot.
   const std::uint32_t slots = 2 * kReaders + 2;
   const std::uint64_t bytes = 8 * kElements;
-  ASSERT_EQ(shared ? stream.create_sealed(slots, bytes, policy) : stream.create(slots, bytes, policy), JM_OK);
+  ASSERT_EQ(shared ? create_sealed(&stream, slots, bytes, policy) : stream.create(slots, bytes, policy), JM_OK);
   std::unique_ptr<Stream> handles[kReaders];
   Reader readers[kReaders];
   std::vector<std::thread> threads;

@@ -141,7 +141,7 @@ func calls(m *measured) string {
 	}
 	for _, n := range []string{"1", "16", "256"} {
 		of := "Wake/waiters=" + n
-		add("two wakes, there and back, within a process", n+" waiters", of+"/by=judemap", of+"/by=floor", "channels")
+		add("two wakes, there and back, within a process", n+" waiting", of+"/by=judemap", of+"/by=floor", "channels")
 	}
 	return rows("call|size|judemap|of which the core, in C++|beside|ratio|allocations", lines)
 }
@@ -273,7 +273,7 @@ func load(m *measured) string {
 	add("the same, p99", held("judemap", "p99-ns"), "without a reader", held("floor", "p99-ns"), samples.time)
 	add("frames that changed while they were held", held("judemap", "invalid"), "", nil, samples.count)
 	for _, n := range []string{"1", "16", "64"} {
-		add("commit of 64 B to a stream, beside "+n+" readers of another process", m.get("CommitBesideReaders/readers="+n+"/by=judemap", "ns/op"),
+		add("commit of 64 B to a stream, beside readers of another process: "+n, m.get("CommitBesideReaders/readers="+n+"/by=judemap", "ns/op"),
 			"without readers", m.get("CommitBesideReaders/readers=0/by=judemap", "ns/op"), samples.time)
 	}
 	for _, of := range []struct{ key, name string }{{"segment", "a segment"}, {"stream", "a stream"},

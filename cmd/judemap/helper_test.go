@@ -103,8 +103,15 @@ func sendInterrupt(t *testing.T, cmd *exec.Cmd) error {
 
 // sharedMemory is where the system has the segments.
 var sharedMemory = func() string {
-	if runtime.GOOS == "windows" {
+	switch runtime.GOOS {
+	case "windows":
 		return filepath.Join(os.Getenv("LOCALAPPDATA"), "judemap")
+	case "darwin":
+		folder, err := exec.Command("getconf", "DARWIN_USER_CACHE_DIR").Output()
+		if err != nil {
+			panic(err)
+		}
+		return filepath.Join(strings.TrimSpace(string(folder)), "judemap")
 	}
 	return "/dev/shm"
 }()

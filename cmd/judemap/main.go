@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/live"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -137,6 +138,8 @@ func completeFlags(cmd *cobra.Command) {
 		switch cmd.Name() + " --" + f.Name {
 		case "put --raw":
 			complete = cobra.FixedCompletions(dtypeNames(), cobra.ShellCompDirectiveNoFileComp)
+		case "top --sort":
+			complete = cobra.FixedCompletions(live.Orders, cobra.ShellCompDirectiveNoFileComp)
 		case "get --raw":
 			complete = completeFiles()
 		case "demo --save":

@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// copyEvery is the least time between two copies of a tensor. A copy that took long is followed by a pause of lookRest
+	// copyEvery is the least time between two copies of a tensor. A copy that took long is followed by a pause of copyRest
 	// times as long.
 	copyEvery = 250 * time.Millisecond
-	lookRest  = 4
-	// lookTimeout is how long a copy is tried.
-	lookTimeout = 100 * time.Millisecond
+	copyRest  = 4
+	// copyPatience is how long a copy is tried.
+	copyPatience = 100 * time.Millisecond
 	// lookKept is how long a segment is kept open that nobody looks at any more, and mostLooks how many are.
 	lookKept  = 5 * time.Second
 	mostLooks = 8
@@ -123,7 +123,7 @@ func (l *looks) at(ctx context.Context, name string) (seen, error) {
 	defer l.copying.Unlock()
 	start := time.Now()
 	err := v.look(ctx)
-	v.next = time.Now().Add(max(copyEvery, lookRest*time.Since(start)))
+	v.next = time.Now().Add(max(copyEvery, copyRest*time.Since(start)))
 	if err != nil {
 		v.forget()
 		return seen{}, err
@@ -265,7 +265,7 @@ func lookProblem(err error) string {
 
 // lookAtTensor looks at the tensor, and its picture if it is one.
 func (v *viewer) lookAtTensor(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, copyPatience)
 	defer cancel()
 	t, err := v.source.Copy(ctx, lookBytes)
 	if err != nil {

@@ -264,7 +264,7 @@ func TestServeEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer segment.Close()
+	t.Cleanup(func() { segment.Close() }) // after the end of commitFor
 	commitFor(t, segment)
 	odd := name + "-<script>\x1b[2J\xff"
 	if runtime.GOOS == "darwin" {

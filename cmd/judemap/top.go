@@ -76,7 +76,6 @@ It only reads headers: no writer or reader notices it.`,
 	cmd.Flags().DurationVar(&t.interval, "interval", time.Second, "the time from one table to the next")
 	cmd.Flags().DurationVar(&t.length, "time", 0, "how long it runs; 0: until q or Ctrl-C")
 	cmd.Flags().BoolVar(&t.once, "once", false, "print one table, after one interval, and end")
-	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(live.Orders, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

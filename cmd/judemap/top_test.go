@@ -113,7 +113,7 @@ func TestTop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() }) // after the end of commitFor
 	commitFor(t, s)
 
 	out := mustRun(t, "top", "--once", "--interval", "200ms", "--sort", "name")

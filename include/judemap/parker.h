@@ -63,7 +63,7 @@ class Parker {
   std::mutex mutex_;  // guards the number of lanes, and of watches in each; locked before a lane's mutex
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<bool> stopping_{false};
-  int event_ = -1;                // owned and closed by the caller; -1 if there is none
+  int event_ = -1;                // what wait::signal_event takes; -1 if there is none
   std::uint32_t generation_ = 0;  // that of the process that made the parker
 };
 

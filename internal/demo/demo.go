@@ -107,12 +107,10 @@ func (d *demo) makeCarrier() error {
 		}
 	}
 	name := ""
-	var filmOptions []judemap.Option
 	if shared {
 		name = demoName(os.Getpid())
-		filmOptions = append(filmOptions, judemap.WithSealed()) // a file without a name, to be passed to the workers
 	}
-	if err := d.makeFilm(filmOptions...); err != nil {
+	if err := d.makeFilm(name); err != nil {
 		return err
 	}
 	if shared {
@@ -145,15 +143,37 @@ func (d *demo) close() {
 	}
 }
 
-func (d *demo) makeFilm(options ...judemap.Option) error {
+// makeFilm fills the film's segment. With the demo's name its file can be passed to the workers, and has no name itself.
+func (d *demo) makeFilm(name string) error {
 	frames, err := Film()
 	if err != nil {
 		return err
 	}
-	if d.film, err = judemap.New(4*len(frames), options...); err != nil {
+	if name == "" {
+		d.film, err = judemap.New(4 * len(frames))
+	} else {
+		d.film, err = newNameless(name+"-film", 4*len(frames))
+	}
+	if err != nil {
 		return err
 	}
 	return judemap.WriteSlice(d.film, []int{frameCount, frameSide, frameSide, 3}, frames)
+}
+
+// newNameless makes a shared segment without a name; where the system can't, it has this one for a moment.
+func newNameless(name string, capacity int) (*judemap.Segment, error) {
+	s, err := judemap.New(capacity, judemap.WithSealed())
+	if !errors.Is(err, judemap.ErrUnsupported) {
+		return s, err
+	}
+	if s, err = judemap.Create(name, capacity); err != nil {
+		return nil, err
+	}
+	if err := judemap.Remove(name); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // chooseWorkers decides whether producer and consumers are processes or goroutines, and says so.
