@@ -304,14 +304,15 @@ void close(int descriptor) noexcept {
   windows::sweep();
 }
 
-// To ask whether somebody has a lock is to take it for reading for a moment. Who wants it meanwhile tries again.
+// To ask whether somebody has a lock is to take it for a moment. Who wants it meanwhile tries again, for so long.
+constexpr std::int64_t kPatience = 200'000'000;  // ns
+
 int Locks::take(int descriptor, unsigned byte) noexcept {
   if (file_.get() < 0) {
     int own;
     if (const int error = reopen(descriptor, true, &own)) return error;
     file_.adopt(own);
   }
-  constexpr std::int64_t kPatience = 200'000'000;  // ns
   const HANDLE file = handle_of(file_.get());
   for (const std::int64_t end = now() + kPatience; now() < end; SwitchToThread()) {
     if (lock(file, byte, true)) return 0;
@@ -337,25 +338,35 @@ int locked(int descriptor, unsigned byte, bool* locked) noexcept {
   return error == EAGAIN ? 0 : error;
 }
 
-// The lock is the handle's. The system drops it with the handle, which a mapping of the core keeps.
+// The lock ends with the last handle of the opening, and a mapping keeps one: see View.
 int hold(int descriptor) noexcept {
-  constexpr std::int64_t kPatience = 10'000'000;  // ns, for those who ask in held()
-  int error = 0;
-  for (const std::int64_t end = now() + kPatience; !lock(handle_of(descriptor), kHolders, false); SwitchToThread()) {
-    error = last_error();
-    if (error != EAGAIN || now() >= end) return error;
+  for (const std::int64_t end = now() + kPatience; now() < end; SwitchToThread()) {
+    if (lock(handle_of(descriptor), kHolders, false)) return 0;
+    const int error = last_error();
+    if (error != EAGAIN) return error;
   }
-  return 0;
+  return EAGAIN;
 }
 
 int held(int descriptor, bool* held) noexcept {
-  *held = !lock(handle_of(descriptor), kHolders, true);
-  if (!*held) {
-    unlock(handle_of(descriptor), kHolders);
-    return 0;
+  const HANDLE file = handle_of(descriptor);
+  // Another one that asks has the lock to himself for a moment. So it is held if it can be had for reading only, a few
+  // times in turn.
+  *held = true;
+  int looks = 0;
+  for (const std::int64_t end = now() + kPatience; looks < 3 && now() < end; SwitchToThread()) {
+    if (lock(file, kHolders, true)) {
+      unlock(file, kHolders);
+      *held = false;
+      return 0;
+    }
+    const int error = last_error();
+    if (error != EAGAIN) return error;
+    if (!lock(file, kHolders, false)) continue;
+    unlock(file, kHolders);
+    ++looks;
   }
-  const int error = last_error();
-  return error == EAGAIN ? 0 : error;
+  return 0;
 }
 
 namespace {
