@@ -602,7 +602,7 @@ func TestServeCommand(t *testing.T) {
 	}
 	defer response.Body.Close()
 	start := time.Now()
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := sendInterrupt(t, cmd); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil || failed.Len() > 0 {
