@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -152,13 +153,16 @@ func (d *demo) makeFilm(name string) error {
 	if name == "" {
 		d.film, err = judemap.New(4 * len(frames))
 	} else {
-		d.film, err = newNameless(name+"-film", 4*len(frames))
+		d.film, err = newNameless(name+filmSuffix, 4*len(frames))
 	}
 	if err != nil {
 		return err
 	}
 	return judemap.WriteSlice(d.film, []int{frameCount, frameSide, frameSide, 3}, frames)
 }
+
+// filmSuffix is behind the demo's name in the one that the film may have for a moment.
+const filmSuffix = "-film"
 
 // newNameless makes a shared segment without a name; where the system can't, it has this one for a moment.
 func newNameless(name string, capacity int) (*judemap.Segment, error) {
@@ -169,7 +173,7 @@ func newNameless(name string, capacity int) (*judemap.Segment, error) {
 	if s, err = judemap.Create(name, capacity); err != nil {
 		return nil, err
 	}
-	if err := judemap.Remove(name); err != nil {
+	if err := judemap.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // another demo may sweep it away
 		s.Close()
 		return nil, err
 	}

@@ -65,8 +65,9 @@ func sweepDemos() error {
 		return err
 	}
 	for _, name := range names {
-		pid, err := strconv.Atoi(strings.TrimPrefix(name, demoPrefix))
-		if err != nil || name != demoName(pid) || pid != os.Getpid() && isRunning(pid) {
+		carrier := strings.TrimSuffix(name, filmSuffix)
+		pid, err := strconv.Atoi(strings.TrimPrefix(carrier, demoPrefix))
+		if err != nil || carrier != demoName(pid) || pid != os.Getpid() && isRunning(pid) {
 			continue
 		}
 		s, err := openCarrier(name, judemap.WithReadOnly())
