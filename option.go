@@ -120,8 +120,9 @@ func newOptions(call calls, opts []Option) (*options, error) {
 
 // WithHugePages says whether judemap advises the system to use huge pages for a new segment of 2 MiB or more. The
 // default is true. Huge pages make large segments faster to touch and to give back, and waste up to 2 MiB of memory. It
-// has an effect on Linux only. For shared segments the administrator has to allow it
-// (/sys/kernel/mm/transparent_hugepage/shmem_enabled).
+// has an effect on Linux only. For shared segments the administrator has to allow it: for segments with a name by the
+// option huge= of the mount /dev/shm (with huge=advise only those WithPopulate get huge pages), and for those WithSealed
+// by /sys/kernel/mm/transparent_hugepage/shmem_enabled.
 //
 // It is for all functions that make a segment or a stream.
 func WithHugePages(advise bool) Option {

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/judemap/judemap"
 )
 
 // buildText says which judemap this is, from what the go command has put into the program.
@@ -19,7 +21,7 @@ func buildText(info *debug.BuildInfo, ok bool) string {
 	var text []string
 	version := info.Main.Version
 	if version == "" || version == "(devel)" {
-		version = "of a working tree"
+		version = judemap.Version() + " of a working tree"
 	}
 	text = append(text, version)
 	if revision := settings["vcs.revision"]; revision != "" && !strings.Contains(version, revision[:min(12, len(revision))]) {

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+
+	"github.com/judemap/judemap"
 )
 
 func TestVersion(t *testing.T) {
@@ -17,7 +19,7 @@ func TestVersion(t *testing.T) {
 	}
 	for want, info := range map[string]*debug.BuildInfo{
 		"v1.2.3, go1.25.0 " + system: {Main: debug.Module{Version: "v1.2.3"}, GoVersion: "go1.25.0"},
-		"of a working tree, commit 0123456789ab of 2026-01-02T03:04:05Z and changes, go1.25.0 " + system + ", without cgo": {
+		judemap.Version() + " of a working tree, commit 0123456789ab of 2026-01-02T03:04:05Z and changes, go1.25.0 " + system + ", without cgo": {
 			Main: debug.Module{Version: "(devel)"}, GoVersion: "go1.25.0", Settings: setting("vcs.revision", "0123456789abcdef",
 				"vcs.time", "2026-01-02T03:04:05Z", "vcs.modified", "true", "CGO_ENABLED", "0")},
 		"v0.0.0-20260102030405-0123456789ab+dirty, go1.25.0 " + system: {Main: debug.Module{
