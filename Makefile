@@ -2,7 +2,7 @@
 # make run    the demo: a camera's frames through a stream, from one producer to several consumers
 # make test   all tests, Go and C++; at the end, what was skipped and why
 # make check  everything else that must hold: format, linters, race detector, sanitizers, fuzzing, mutants, platforms
-# make check-all  the same with all mutants, of which make check takes a third
+# make check-all  the same with all mutants, of which make check takes a third, and for longer
 # make platforms  the tests on other processors and systems, by emulators; where nothing can run here, links or compiles
 # make examples  judemap in TensorFlow, ONNX Runtime, Triton, Python, Node, FFmpeg, LibTorch and OpenCV: installs and runs
 # make bench  measurements beside the limits of the machine and the peers: tables; ten minutes

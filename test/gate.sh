@@ -8,6 +8,13 @@ build=${BUILD:-build}
 mkdir -p "$build"
 passed=0 failed=0 failures=()
 
+# Slow and seldom broken: make check-all, which has all mutants, takes its time for these too.
+if [ "${MUTANTS:-}" = all ]; then
+  hostile=60s killed=120s inputs=200000x
+else
+  hostile=20s killed=60s inputs=80000x
+fi
+
 step() { # step NAME COMMAND...
   local name=$1 start=$SECONDS
   shift
@@ -47,7 +54,7 @@ fuzz() {
   for file in $(git ls-files '*_test.go'); do
     for target in $(grep -o '^func Fuzz[A-Za-z]*' "$file" | sed 's/func //'); do
       # In the folder, which may be of a module of its own.
-      $go -C "$(dirname "$file")" test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-200000x}" -fuzzminimizetime 100x . || return 1
+      $go -C "$(dirname "$file")" test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-$inputs}" -fuzzminimizetime 100x . || return 1
     done
   done
 }
@@ -90,13 +97,13 @@ step actionlint $go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 step "go mod tidy" $go mod tidy -diff
 step "race detector" $go test -p 1 -race ./... # as make test does
 step "longer stress" env JUDEMAP_STRESS=4s $go test -count=1 -run 'Stress|Close|Finish|Wake|Processes|ViewUnderLoad' .
-step "a minute of each hostile peer" env JUDEMAP_HOSTILE=60s $go test -count=1 -v -run 'Hostile' .
+step "hostile peers, $hostile each" env JUDEMAP_HOSTILE=$hostile $go test -count=1 -v -run 'Hostile' .
 step "200,000 forgotten segments" env JUDEMAP_FORGOTTEN=200000 $go test -count=1 -v -run '^TestForgotten$' .
 step NumPy with_tools numpy
 step "float vectors" with_tools float_vectors
 step demo make --no-print-directory run
 step "a minute of SIGKILL" env JUDEMAP_KILL=60s $go test -count=1 -v -run '^TestKill$' .
-step "a minute of SIGKILL for streams of each kind" env JUDEMAP_KILL=120s $go test -count=1 -v -run '^TestStreamKill$' .
+step "SIGKILL for streams of each kind, $killed in all" env JUDEMAP_KILL=$killed $go test -count=1 -v -run '^TestStreamKill$' .
 step "idle for ten seconds" env JUDEMAP_IDLE=10s $go test -count=1 -v -run '^TestManyParked$' .
 step "model" model/check_model.sh
 step fuzz fuzz
