@@ -164,9 +164,11 @@ windows_amd64() { # by Wine
   $CXX -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude testdata/peer/peer.cc judemap_core.cc -static \
     -o "$folder/peer.exe" && $go build -o "$folder/judemap.exe" ./cmd/judemap || return
   local drive=Z:${folder//\//\\}
-  JUDEMAP_PEER="$drive\\peer.exe" JUDEMAP_COMMAND="$drive\\judemap.exe" go_tests -exec "$PWD/test/wine.sh" &&
-    JUDEMAP_STRESS=300ms cxx_tests windows-amd64 -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER="$CC" \
-      -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR="$PWD/test/wine.sh"
+  JUDEMAP_PEER="$drive\\peer.exe" JUDEMAP_COMMAND="$drive\\judemap.exe" go_tests -exec "$PWD/test/wine.sh"
+  local status=$?
+  JUDEMAP_STRESS=300ms cxx_tests windows-amd64 -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER="$CC" \
+    -DCMAKE_CXX_COMPILER="$CXX" -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR="$PWD/test/wine.sh" &&
+    return $status
 }
 
 linux_files() { # segments are shared as on macOS, by its source; but for tests of seals, holes and /proc, which are Linux's

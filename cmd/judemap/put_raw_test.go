@@ -460,6 +460,7 @@ func streamOf(t *testing.T, slots int, options ...judemap.Option) (*judemap.Stre
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = r.Close() }) // not when the test has no use for it any more: it may hold a frame
 	return s, r
 }
 
