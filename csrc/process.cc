@@ -50,7 +50,8 @@ std::uint32_t space() noexcept {
 Found look(std::uint32_t process) noexcept {
   if (kill(static_cast<pid_t>(process), 0) != 0 && errno == ESRCH) return {Life::kGone, 0};
   char text[1024];
-  std::snprintf(text, sizeof text, "/proc/%u/stat", process);
+  // Of its first thread, which began with it: for /proc/PID/stat qemu tells each thread of a process another start.
+  std::snprintf(text, sizeof text, "/proc/%u/task/%u/stat", process, process);
   const int file = ::open(text, O_RDONLY | O_CLOEXEC);
   if (file < 0) return {Life::kUnknown, 0};  // no /proc, or one that hides other users' processes
   const ssize_t length = ::read(file, text, sizeof text - 1);

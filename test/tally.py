@@ -18,15 +18,27 @@ if status == "77":
     print(f"| {platform:16} | not run: see above |")
     sys.exit(0)
 
-passed, failed, skipped, made = 0, [], [], {}
+passed, failed, skipped, made, again = 0, [], [], {}, []
+
+
+def passes(name):
+    """Counts a test that passed; at the second try if it has failed before."""
+    global passed
+    passed += 1
+    if name in failed:
+        failed.remove(name)
+        again.append(name)
+
+
 for at, line in enumerate(lines):
     # Go: the tests at the top; a subtest counts as a part of its test. One that skips says why in the lines around.
     if match := re.match(r"--- (PASS|FAIL|SKIP): (\S+)", line):
         result, name = match.groups()
         if result == "PASS":
-            passed += 1
+            passes(name)
         elif result == "FAIL":
-            failed.append(name)
+            if name not in failed:
+                failed.append(name)
         else:
             near = [other.strip() for other in lines[max(0, at - 12):at][::-1] + lines[at + 1:at + 4]]
             reason = next((other for other in near if "SKIP" in other and not other.startswith("---")), "")
@@ -38,15 +50,17 @@ for at, line in enumerate(lines):
     elif match := re.match(r"\s*\d+/\d+ Test\s+#\d+: (\S+) \.+\s*(\*+)?(Passed|Failed|Skipped|Timeout|.*Exception|Not Run)", line):
         name, _, result = match.groups()
         if result == "Passed":
-            passed += 1
+            passes(name)
         elif result == "Skipped":
             reason = next((at for at, other in enumerate(lines) if other.startswith(f"[  SKIPPED ] {name} (")), 0)
             while reason and not lines[reason].endswith(": Skipped"):
                 reason -= 1
             skipped.append((name, lines[reason + 1] if reason else "it does not say why"))
-        else:
+        elif name not in failed:
             failed.append(name)
 
+for name in again:
+    print(f"passed at the second try: {name}")
 for name, reason in skipped:
     print(f"skipped {name}: {reason}")
 if failed or status != "0":
