@@ -95,7 +95,8 @@ func TestNames(t *testing.T) {
 	if _, err := Create(uniqueName(), math.MaxInt/2); err == nil || !strings.Contains(err.Error(), strconv.Itoa(math.MaxInt/2)) {
 		t.Errorf("a capacity that no machine has: %v", err)
 	}
-	if _, err := Create(uniqueName(), 1<<60); !errors.Is(err, syscall.ENOSPC) {
+	capacity := uint64(1) << 60 // a variable: the constant is too large for the int of a 32-bit machine
+	if _, err := Create(uniqueName(), int(capacity)); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("more than any machine has: %v, want ENOSPC", err)
 	}
 }

@@ -72,7 +72,7 @@ func BenchmarkFrames(b *testing.B) {
 }
 
 // frameCount is how many frames of a size an iteration has, a tenth of which come before those that are measured.
-func frameCount(size int) int { return max(min(1<<32/size, 300_000), 500) }
+func frameCount(size int) int { return max(int(min(1<<32/int64(size), 300_000)), 500) }
 
 func reportFrames(b *testing.B, took time.Duration, frames int) {
 	each := float64(took) / float64(frames)
