@@ -429,7 +429,10 @@ int populate(void* base, std::size_t size, bool write, unsigned threads) noexcep
   // Older C libraries have no names for these.
   constexpr int kPopulateRead = 22;
   constexpr int kPopulateWrite = 23;
+  constexpr int kNoAdvice = 1000;
   if (size == 0) return 0;
+  // qemu takes all advice, and does nothing about it.
+  if (madvise(base, 0, kNoAdvice) == 0) return ENOTSUP;
   Task task = {};
   task.work = [](Task& t, std::size_t offset, std::size_t bytes) noexcept {
     if (t.error.load(std::memory_order_relaxed) != 0) return;

@@ -407,7 +407,7 @@ TEST(Populate, AllocatesAndMapsAllPages) {
     {
       const Mapping mapping(file, kSize);
       const int error = payload::populate(mapping.data, kSize, true, threads);
-      if (error == ENOTSUP) GTEST_SKIP() << "the kernel is older than Linux 5.14";
+      if (error == ENOTSUP) GTEST_SKIP() << "the kernel is older than Linux 5.14, or an emulator";
       ASSERT_EQ(error, 0);
       EXPECT_EQ(mapping.resident(), kSize / 4096);
       const long before = minor_faults();
@@ -433,7 +433,7 @@ TEST(Populate, EndOfFile) {
   for (const bool write : {true, false}) {
     for (const unsigned threads : {1u, 4u}) {
       const int error = payload::populate(mapping.data, mapping.size, write, threads);
-      if (error == ENOTSUP) GTEST_SKIP() << "the kernel is older than Linux 5.14";
+      if (error == ENOTSUP) GTEST_SKIP() << "the kernel is older than Linux 5.14, or an emulator";
       EXPECT_EQ(error, EFAULT);
     }
   }
@@ -457,7 +457,7 @@ TEST(Populate, NoRoomInTheFileSystem) {
   });
   rmdir(folder);
   if (status == 77) GTEST_SKIP() << "no right to mount a tmpfs";
-  if (status == 78) GTEST_SKIP() << "the kernel is older than Linux 5.14";
+  if (status == 78) GTEST_SKIP() << "the kernel is older than Linux 5.14, or an emulator";
   EXPECT_EQ(status, 0);
 }
 
