@@ -162,9 +162,9 @@ wine_root() { # or says why not
   packages debootstrap debian-archive-keyring || return
   local mirror
   mirror=$(apt-get indextargets --format '$(SITE)' 'Identifier: Packages' 'Origin: Debian' 'Component: main' | head -1)
+  [ -n "$mirror" ] || { echo "apt names no mirror of Debian, where Wine is"; return 1; }
   rm -rf "$WINE_ROOT.new"
-  debootstrap --force-check-gpg --variant=minbase --include=wine64 trixie "$WINE_ROOT.new" \
-    "${mirror:-http://deb.debian.org/debian}" >"$build/debootstrap.log" 2>&1 ||
+  debootstrap --force-check-gpg --variant=minbase --include=wine64 trixie "$WINE_ROOT.new" "$mirror" >"$build/debootstrap.log" 2>&1 ||
     { echo "debootstrap could not make a Debian trixie with Wine"; return 1; }
   mv "$WINE_ROOT.new" "$WINE_ROOT"
 }
@@ -177,6 +177,9 @@ windows_amd64() { # by Wine
   # What the tests build themselves where there is a compiler.
   $CXX -std=c++17 -O2 -Wall -Wextra -Werror -Iinclude testdata/peer/peer.cc judemap_core.cc -static \
     -o "$folder/peer.exe" && $go build -o "$folder/judemap.exe" ./cmd/judemap || return
+  mkdir -p "$WINEPREFIX"
+  WINE=wineserver64 test/wine.sh -p </dev/null >/dev/null 2>&1
+  trap 'WINE=wineserver64 test/wine.sh -k' EXIT
   local drive=Z:${folder//\//\\}
   JUDEMAP_PEER="$drive\\peer.exe" JUDEMAP_COMMAND="$drive\\judemap.exe" emulated_go_tests -exec "$PWD/test/wine.sh"
   local status=$?
