@@ -502,6 +502,6 @@ def test_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_version_is_the_projects() -> None:
-    cmake = os.path.join(os.path.dirname(__file__), "../../CMakeLists.txt")
-    with open(cmake) as text:
-        assert f"VERSION {judemap.__version__} " in text.read()
+    header = os.path.join(os.path.dirname(__file__), "../../include/judemap/version.h")
+    with open(header) as text:
+        assert f'#define JUDEMAP_VERSION "{judemap.__version__}"' in text.read()
