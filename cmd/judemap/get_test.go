@@ -17,6 +17,7 @@ import (
 	"unsafe"
 
 	"github.com/judemap/judemap"
+	"github.com/judemap/judemap/internal/layout"
 )
 
 // Every frame comes out as it went in, through pipes and files, in whatever order both commands start.
@@ -218,7 +219,7 @@ func TestGetSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := unsafe.Add(unsafe.Pointer(unsafe.SliceData(tensor.Data())), -judemap.DataOffset)
-	waiters := (*atomic.Uint32)(unsafe.Add(header, 200))
+	waiters := (*atomic.Uint32)(unsafe.Add(header, layout.Waiters))
 	for waiters.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}

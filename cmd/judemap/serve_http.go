@@ -210,15 +210,24 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// look sends what can be seen of one segment or stream.
-func (s *server) look(w http.ResponseWriter, r *http.Request) {
+// lookAt looks at the segment or stream that the request names. False: it has answered with what is wrong.
+func (s *server) lookAt(w http.ResponseWriter, r *http.Request) (seen, bool) {
 	name, ok := nameOf(w, r)
 	if !ok {
-		return
+		return seen{}, false
 	}
-	seen, err := s.looks.at(r.Context(), name)
+	found, err := s.looks.at(r.Context(), name)
 	if err != nil {
 		lookFailed(w, err)
+		return seen{}, false
+	}
+	return found, true
+}
+
+// look sends what can be seen of one segment or stream.
+func (s *server) look(w http.ResponseWriter, r *http.Request) {
+	seen, ok := s.lookAt(w, r)
+	if !ok {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -227,13 +236,8 @@ func (s *server) look(w http.ResponseWriter, r *http.Request) {
 
 // picture sends the picture of the last look.
 func (s *server) picture(w http.ResponseWriter, r *http.Request) {
-	name, ok := nameOf(w, r)
+	seen, ok := s.lookAt(w, r)
 	if !ok {
-		return
-	}
-	seen, err := s.looks.at(r.Context(), name)
-	if err != nil {
-		lookFailed(w, err)
 		return
 	}
 	if seen.png == nil {
