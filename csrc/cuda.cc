@@ -10,16 +10,7 @@
 #include <new>
 
 #ifdef _WIN32
-#ifndef _WIN32_WINNT
-#define _WIN32_WINNT 0x0A00  // Windows 10
-#endif
-#ifndef WIN32_LEAN_AND_MEAN
-#define WIN32_LEAN_AND_MEAN
-#endif
-#ifndef NOMINMAX
-#define NOMINMAX
-#endif
-#include <windows.h>
+#include "system_windows.h"
 #define JM_CUDA_CALL __stdcall
 #else
 #include <dlfcn.h>

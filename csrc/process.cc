@@ -12,13 +12,7 @@
 #include "fork.h"
 
 #if defined(_WIN32)
-#ifndef WIN32_LEAN_AND_MEAN
-#define WIN32_LEAN_AND_MEAN
-#endif
-#ifndef NOMINMAX
-#define NOMINMAX
-#endif
-#include <windows.h>
+#include "system_windows.h"
 #else
 #include <fcntl.h>
 #include <signal.h>

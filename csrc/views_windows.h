@@ -1,23 +1,14 @@
-// What the files for Windows have in common: the system's header, its errors as errno values, and the mappings of
+// What the files for Windows have in common: the system's errors as errno values, and the mappings of
 // files, which memory_windows.cc keeps, share_windows.cc makes, and wait_windows.cc looks up.
 #ifndef JUDEMAP_VIEWS_WINDOWS_H
 #define JUDEMAP_VIEWS_WINDOWS_H
-
-#ifndef _WIN32_WINNT
-#define _WIN32_WINNT 0x0A00  // Windows 10
-#endif
-#ifndef WIN32_LEAN_AND_MEAN
-#define WIN32_LEAN_AND_MEAN
-#endif
-#ifndef NOMINMAX
-#define NOMINMAX
-#endif
-#include <windows.h>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+
+#include "system_windows.h"
 
 namespace judemap {
 namespace windows {
