@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Everything that must hold beside `make test`. Runs all steps, says which failed, and fails if one did. A step that
-# can't run on this machine says SKIP and why.
+# Everything that must hold beside `make test`. Runs all steps, says which failed and how, and fails if one did. A step
+# that can't run on this machine says SKIP and why. What a step prints is also in build/gate/NAME.log.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
 build=${BUILD:-build}
-mkdir -p "$build"
+logs=$build/gate
+mkdir -p "$logs"
 passed=0 failed=0 failures=()
 
 # Slow and seldom broken: make check-all, which has all mutants, takes its time for these too.
@@ -17,9 +18,10 @@ fi
 
 step() { # step NAME COMMAND...
   local name=$1 start=$SECONDS
+  local log="$logs/$name.log"
   shift
   echo "== $name"
-  if "$@"; then
+  if "$@" 2>&1 | tee "$log"; then
     passed=$((passed + 1))
     echo "-- $name: ok, $((SECONDS - start)) s"
   else
@@ -117,6 +119,12 @@ step "other platforms, Go" cross_go
 step platforms make --no-print-directory platforms
 
 echo
+for name in "${failures[@]}"; do
+  echo "== $name FAILED; its log ends in:"
+  grep -E 'FAIL|SURVIVED|^panic' "$logs/$name.log" | head -20
+  echo "..."
+  tail -20 "$logs/$name.log"
+done
 [ $failed -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -7,7 +7,8 @@ source test/mutants.sh
 go=${GO:-go}
 
 copy_sources() { # what the package and its tests are made of
-  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata internal/demo/photo |
+  git ls-files -z --cached --others --exclude-standard -- '*.go' '*.cc' '*.c' '*.h' go.mod go.sum testdata \
+    internal/demo/photo cmd/judemap/page | # what is embedded
     xargs -0 cp --parents -t "$1"
 }
 

@@ -180,6 +180,9 @@ windows_amd64() { # by Wine
   mkdir -p "$WINEPREFIX"
   WINE=wineserver64 test/wine.sh -p </dev/null >/dev/null 2>&1
   trap 'WINE=wineserver64 test/wine.sh -k' EXIT
+  # Wine fills the folder of its files at the first program, by programs that run on after that one and would keep its
+  # output open. So the first program is this one.
+  test/wine.sh wineboot --init </dev/null >/dev/null 2>&1
   local drive=Z:${folder//\//\\}
   JUDEMAP_PEER="$drive\\peer.exe" JUDEMAP_COMMAND="$drive\\judemap.exe" emulated_go_tests -exec "$PWD/test/wine.sh"
   local status=$?

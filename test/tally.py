@@ -59,13 +59,37 @@ for at, line in enumerate(lines):
         elif name not in failed:
             failed.append(name)
 
+def excerpts():
+    """Where the log says why: what each failed test and package printed, 40 lines at most, and the end."""
+    for at, line in enumerate(lines):
+        if match := re.match(r"--- FAIL: (\S+)", line):
+            start = at
+            while start > max(0, at - 40) and not re.match(rf"=== RUN\s+{re.escape(match.group(1))}$", lines[start]):
+                start -= 1
+            end = at + 1
+            while end < min(len(lines), at + 40) and not re.match(r"=== RUN|--- ", lines[end]):
+                end += 1
+            yield start, end
+        elif re.match(r"FAIL\s+\S+/", line):
+            yield max(0, at - 15), at + 1
+        elif re.match(r"\s*\d+/\d+ Test .*\*\*\*(?!Skipped)", line):
+            end = at + 1
+            while end < min(len(lines), at + 40) and not re.match(r"\s*Start\s+\d+:", lines[end]):
+                end += 1
+            yield at, end
+    yield max(0, len(lines) - 20), len(lines)
+
+
 for name in again:
     print(f"passed at the second try: {name}")
 for name, reason in skipped:
     print(f"skipped {name}: {reason}")
 if failed or status != "0":
-    print(f"FAILED {platform}: {', '.join(failed) or 'it did not build, or a test program crashed'}")
-    print("\n".join(lines[-60:]))
+    # Go says this of a package also if all its tests passed, as of one that did not build, crashed, or left a process.
+    packages = [line.split()[1] for line in lines if re.match(r"FAIL\s+\S+/", line)]
+    print(f"FAILED {platform}: {', '.join(failed + packages) or 'see the end of the log'}")
+    for start, end in excerpts():
+        print("\n".join(lines[start:end]), "...", sep="\n")
 counts = [f"{count:4} {what}" for what, count in made.items()] or [
     f"{passed:4} passed", f"{len(failed):3} failed", f"{len(skipped):3} skipped"]
 print(f"| {platform:16} | {' | '.join(counts)} | {seconds:>4} s |")
