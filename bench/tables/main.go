@@ -307,14 +307,19 @@ func short(m *measured) string {
 		of := "RoundTrip/size=64/wait=blocking/by="
 		add("64 B to another process and back, parked", of+"judemap", peer.name, of+peer.by, "p50-ns", samples.time)
 	}
-	for _, peer := range []struct{ by, name string }{{"floor", "a program of nothing else"}, {"iceoryx2", "iceoryx2"},
+	// iceoryx2's publisher never parks, so it stands beside both: judemap that parks at once, and that spins first.
+	const spinning, of = "Frames/size=602112/wait=spinning/by=", "Frames/size=602112/wait=blocking/by="
+	const publisher = "iceoryx2, whose publisher does not park"
+	add("frames/s of 588 KiB between processes, filled and summed; `WithSpin` of 10 µs", spinning+"judemap",
+		"a program of nothing else", spinning+"floor", "frames/s", samples.count)
+	add("frames/s of 588 KiB between processes, filled and summed; `WithSpin` of 10 µs", spinning+"judemap",
+		publisher, of+"iceoryx2", "frames/s", samples.count)
+	for _, peer := range []struct{ by, name string }{{"floor", "a program of nothing else"}, {"iceoryx2", publisher},
 		{"socket", "Unix socket"}, {"pipe", "pipe"}} {
-		of := "Frames/size=602112/wait=blocking/by="
-		add("frames/s of 588 KiB between processes, filled and summed", of+"judemap", peer.name, of+peer.by, "frames/s", samples.count)
+		add("the same, parked at once", of+"judemap", peer.name, of+peer.by, "frames/s", samples.count)
 	}
-	of := "Frames/size=602112/wait=blocking/by="
-	add("the same in Python", of+"Python", "`multiprocessing.shared_memory`", of+"shared_memory", "frames/s", samples.count)
-	add("the same between goroutines", "Queue/size=602112/by=stream", "a channel of slices", "Queue/size=602112/by=channel", "frames/s", samples.count)
+	add("the same, in Python", of+"Python", "`multiprocessing.shared_memory`", of+"shared_memory", "frames/s", samples.count)
+	add("the same, between goroutines", "Queue/size=602112/by=stream", "a channel of slices", "Queue/size=602112/by=channel", "frames/s", samples.count)
 	for i := len(lines) - 1; i > 0; i-- {
 		if lines[i][0] == lines[i-1][0] {
 			lines[i][0], lines[i][1] = "", ""
