@@ -345,7 +345,10 @@ func comparison(m *measured) string {
 		{"Go channels", "goroutines", "", "as long as nobody writes to the slice", "parks", "",
 			of("Queue/size=602112/by=stream", "Queue/size=602112/by=channel", "frames/s"), of("Wake/waiters=1/by=judemap", "Wake/waiters=1/by=floor", "ns/op")},
 		{"[iceoryx2](https://crates.io/crates/iceoryx2)", "processes; Rust, C, C++, Python, C#", "a type that both sides name", "a sample while it is held",
-			"blocks in a listener for events, or polls", "others clean up after it", frames("judemap", "iceoryx2"), trip("judemap", "iceoryx2")},
+			"blocks in a listener for events, or polls", "others clean up after it",
+			// Its publisher never parks.
+			of("Frames/size=602112/wait=spinning/by=judemap", "Frames/size=602112/wait=blocking/by=iceoryx2", "frames/s") + " `WithSpin`, " +
+				frames("judemap", "iceoryx2") + " parked", trip("judemap", "iceoryx2")},
 		{"[shmipc](https://pkg.go.dev/github.com/cloudwego/shmipc-go)", "two processes; Go", "bytes", "a buffer until it is given back",
 			"is told over a Unix or TCP connection", "", "not measured", "not measured"},
 		{"[`multiprocessing.shared_memory`](https://docs.python.org/3/library/multiprocessing.shared_memory.html), with semaphores",
