@@ -513,7 +513,7 @@ typedef enum jm_presence {
 } jm_presence;
 
 /* Tells a file from all others that there are: its device and inode, on Windows the serial number of the volume and the
- * file's index there. Another one may get the same when it was removed and nobody has it open. */
+ * file's index there. Another may get the same when this one was removed and nobody has it open. */
 typedef struct jm_file_id {
   uint64_t device;
   uint64_t index;
@@ -559,10 +559,10 @@ typedef struct jm_info {
 jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size);
 
 /* As jm_stat, and it copies the bytes of the tensor, or of a stream's newest frame, to `data`, where there is room for
- * `capacity` bytes; NULL is allowed if that is 0. They are read from the file, which is not mapped. They and the rest
- * of *out are of one commit if out->tensor_status is JM_OK; else what is at `data` means nothing. Besides what jm_stat
- * says, out->tensor_status is JM_ERR_CAPACITY if the tensor has more than `capacity` bytes: out->tensor is there, and
- * says how many. It is JM_ERR_BUSY, as for want of time to look, also if a commit came in between each of
+ * `capacity` bytes; NULL is allowed if that is 0. They are read from the file, which is not mapped. They and
+ * out->tensor are of one commit if out->tensor_status is JM_OK; else what is at `data` means nothing. Besides what
+ * jm_stat says, out->tensor_status is JM_ERR_CAPACITY if the tensor has more than `capacity` bytes: out->tensor is
+ * there, and says how many. It is JM_ERR_BUSY, as for want of time to look, also if a commit came in between each of
  * JM_TORN_ATTEMPTS copies.
  *
  * Errors: those of jm_stat. */

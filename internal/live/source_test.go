@@ -201,7 +201,7 @@ func TestCopyStream(t *testing.T) {
 // A file that is cut short is an error, and no fault.
 func TestCopyCutShort(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("SKIP: here a segment can't be cut short")
+		t.Skip("SKIP: where the file lies, this test knows on Linux only")
 	}
 	for _, kind := range []string{"segment", "stream"} {
 		t.Run(kind, func(t *testing.T) {
