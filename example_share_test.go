@@ -4,6 +4,7 @@ package judemap_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -131,4 +132,54 @@ func ExampleStat() {
 	// Output:
 	// segment "judemap-example-stat": float32 [3], version 2
 	// float32 [3] 12 of 1048576 bytes; writer other
+}
+
+// A program that looks at a tensor now and then, and maps nothing. The buffer grows with the tensor.
+func ExampleStatCopy() {
+	s, err := judemap.Create("judemap-example-stat-copy", 1<<20)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer judemap.Remove("judemap-example-stat-copy")
+	defer s.Close()
+	if err := judemap.WriteSlice(s, []int{2, 3}, []uint8{1, 2, 3, 4, 5, 6}); err != nil {
+		log.Fatal(err)
+	}
+
+	var data []byte
+	info, err := judemap.StatCopy("judemap-example-stat-copy", data)
+	if err == nil && errors.Is(info.Err, judemap.ErrCapacity) {
+		data = make([]byte, info.Bytes)
+		info, err = judemap.StatCopy("judemap-example-stat-copy", data)
+	}
+	if err := errors.Join(err, info.Err); err != nil { // ErrBusy: try again after a pause
+		log.Fatal(err)
+	}
+	fmt.Println(info.DType, info.Shape, data[:info.Bytes])
+	// Output:
+	// uint8 [2 3] [1 2 3 4 5 6]
+}
+
+// A name may be another file's by now: that of a producer that was started again.
+func ExampleFileID() {
+	var looked judemap.FileID // at which file
+	for range 2 {
+		s, err := judemap.Create("judemap-example-file", 1<<20)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer s.Close()
+		info, err := judemap.Stat("judemap-example-file")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("the same file:", info.File == looked)
+		looked = info.File
+		if err := judemap.Remove("judemap-example-file"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// the same file: false
+	// the same file: false
 }

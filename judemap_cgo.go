@@ -306,18 +306,26 @@ func listSegments() (names []string, err error) {
 	}
 }
 
-// statSegment returns what a header says, and with ErrCorrupt what is wrong with it.
-func statSegment(name string) (i Info, why string, err error) {
+// statSegment returns what a header says, and with ErrCorrupt what is wrong with it. Unless data is nil, the tensor is copied
+// to it.
+func statSegment(name string, data []byte) (i Info, why string, err error) {
 	cname := C.CString(name)
 	defer C.free(unsafe.Pointer(cname))
 	var info C.jm_info
 	var words [256]C.char
-	st, err := C.jm_stat(cname, &info, &words[0], C.size_t(len(words)))
+	var st C.jm_status
+	if data != nil {
+		to := unsafe.Pointer(unsafe.SliceData(data))
+		st, err = C.jm_stat_copy(cname, to, C.size_t(len(data)), &info, &words[0], C.size_t(len(words)))
+	} else {
+		st, err = C.jm_stat(cname, &info, &words[0], C.size_t(len(words)))
+	}
 	i.Size = int64(info.file_bytes)
 	if err := status(st, err); err != nil {
 		return i, C.GoString(&words[0]), err
 	}
 	i.Kind, i.Marked = Kind(info.kind), info.marked != 0
+	i.File = FileID{Device: uint64(info.file.device), Index: uint64(info.file.index)}
 	i.ForeignWriters = info.flags&C.JM_FLAG_WRITERS_WAKE == 0
 	i.EveryFrame = info.flags&C.JM_FLAG_EVERY_FRAME != 0
 	i.Waiters, i.Writer = int(info.waiters), WriterState(info.writer)
@@ -332,19 +340,21 @@ func statSegment(name string) (i Info, why string, err error) {
 			i.Readers[r] = readerInfoOf(&info.reader[r])
 		}
 	}
-	i.Err = i.setTensor(&info)
+	i.Err = i.setTensor(&info, len(data))
 	return i, "", nil
 }
 
-// setTensor puts down what a header says of its tensor, or returns why there is nothing to say.
-func (i *Info) setTensor(info *C.jm_info) error {
+// setTensor puts down what a header says of its tensor, of which there was room for a copy of so many bytes. It returns why
+// there is nothing to say, or no copy.
+func (i *Info) setTensor(info *C.jm_info, room int) error {
 	t := &info.tensor
 	shape := make([]uint64, min(t.ndim, MaxDims))
 	for d := range shape {
 		shape[d] = uint64(t.shape[d])
 	}
-	switch st := C.jm_status(info.tensor_status); st {
-	case C.JM_OK:
+	st := C.jm_status(info.tensor_status)
+	switch st {
+	case C.JM_OK, C.JM_ERR_CAPACITY:
 	case C.JM_ERR_CORRUPT:
 		switch field := C.GoString(info.corrupt); field {
 		case "table":
@@ -365,6 +375,9 @@ func (i *Info) setTensor(info *C.jm_info) error {
 		dims[d] = int(n)
 	}
 	i.Version, i.DType, i.Shape, i.Bytes = uint64(t.version), DType(t.dtype), dims, int64(t.byte_length)
+	if st == C.JM_ERR_CAPACITY {
+		return fmt.Errorf("%w: the tensor has %d bytes, and there is room for %d", ErrCapacity, i.Bytes, room)
+	}
 	return nil
 }
 

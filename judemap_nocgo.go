@@ -35,7 +35,7 @@ func openCore(string, *options) (core, string, error)      { return core{}, "", 
 func openFileCore(uintptr, *options) (core, string, error) { return core{}, "", errNoCgo }
 func removeSegment(string) error                           { return errNoCgo }
 func listSegments() ([]string, error)                      { return nil, errNoCgo }
-func statSegment(string) (Info, string, error)             { return Info{}, "", errNoCgo }
+func statSegment(string, []byte) (Info, string, error)     { return Info{}, "", errNoCgo }
 func tensorBytes([]int, DType) (uint64, error)             { return 0, errNoCgo }
 func physicalMemory() uint64                               { return 0 }
 func (core) free()                                         {}

@@ -54,12 +54,18 @@ func (p Presence) String() string {
 	return fmt.Sprintf("Presence(%d)", int(p))
 }
 
+// A FileID tells a file from all others that there are: it is the device and inode, on Windows the serial number of the
+// volume and the file's index there. So it says whether a name still is the same segment's. Another file may get the same
+// FileID when this one was removed and nobody has it open any more.
+type FileID struct{ Device, Index uint64 }
+
 // Info is what [Stat] finds in a header.
 type Info struct {
 	Name   string
 	Kind   Kind
-	Marked bool  // it bears the mark of a segment or stream; those of the Node addon don't
-	Size   int64 // of the file, in bytes
+	Marked bool   // it bears the mark of a segment or stream; those of the Node addon don't
+	File   FileID // tells it from another file that gets the name later
+	Size   int64  // of the file, in bytes
 
 	Capacity       int64 // bytes of tensor that there is room for; in a stream, in each slot
 	Writer         WriterState
@@ -77,7 +83,7 @@ type Info struct {
 	DType   DType
 	Shape   []int
 	Bytes   int64
-	Err     error // why there is none in this Info: then DType, Shape and Bytes mean nothing
+	Err     error // why there is none in this Info: then DType, Shape and Bytes mean nothing; but see StatCopy
 
 	// Of a stream.
 	Slots      int
@@ -101,11 +107,31 @@ type Info struct {
 // Errors: fs.ErrNotExist if there is no such name; fs.ErrInvalid if it can't be one; [ErrCorrupt] with field and numbers if
 // what has the name is neither a segment nor a stream, or was cut short meanwhile; fs.ErrPermission; the system's;
 // [ErrUnsupported].
-func Stat(name string) (Info, error) {
+func Stat(name string) (Info, error) { return stat(name, nil) }
+
+// StatCopy is Stat with a copy of the tensor, or of a stream's newest frame, in data[:Info.Bytes]. It reads the tensor from
+// the file, and maps nothing either: for programs that look at what others may cut short. It makes a few attempts. To wait
+// for a tensor, call it again after a pause where Info.Err is [ErrBusy].
+//
+// If Info.Err is nil, the copy and the Info's Version, DType, Shape and Bytes are of one commit. Else what is in data means
+// nothing. Besides those of Stat, Info.Err is [ErrCapacity] if the tensor has more than len(data) bytes: Version, DType, Shape
+// and Bytes then are those of the tensor (if Bytes is 0, it is a dimension that is too large); and ErrBusy also if a commit
+// came in between each attempt.
+//
+// Errors: those of Stat.
+func StatCopy(name string, data []byte) (Info, error) {
+	if data == nil {
+		data = []byte{}
+	}
+	return stat(name, data)
+}
+
+// stat copies the tensor unless data is nil.
+func stat(name string, data []byte) (Info, error) {
 	if err := checkName(name); err != nil {
 		return Info{}, err
 	}
-	info, why, err := statSegment(name)
+	info, why, err := statSegment(name, data)
 	info.Name = name
 	switch {
 	case err == nil:

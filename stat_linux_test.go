@@ -3,6 +3,7 @@
 package judemap
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/judemap/judemap/internal/layout"
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +95,13 @@ func TestStatCorrupt(t *testing.T) {
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v, want %v that says %q", err, test.want, test.says)
 			}
+			copied, copyErr := StatCopy(name, make([]byte, 4096)) // says the same
+			if test.tensor && copyErr == nil {
+				copyErr = copied.Err
+			}
+			if copyErr == nil || copyErr.Error() != err.Error() {
+				t.Errorf("a copy: %v, want %v", copyErr, err)
+			}
 		})
 	}
 	if info, err := Stat(inShm(t, dumpOf(2, Uint8, []byte{5, 6}))); err != nil || info.Marked || info.Capacity != 2 ||
@@ -148,7 +157,7 @@ func TestStatOfTheDead(t *testing.T) {
 	}
 }
 
-// A process that cuts a file short and lets it grow all the time: Stat has an error or an Info, and no fault.
+// A process that cuts a file short and lets it grow all the time: Stat and StatCopy have an error or an Info, and no fault.
 func TestStatTruncated(t *testing.T) {
 	if !inChild(t, nil) {
 		return
@@ -161,9 +170,10 @@ func TestStatTruncated(t *testing.T) {
 	}()
 	hostile := start(t, asOtherUser(t, roleCommand("truncate", "--", prefix)))
 	good, bad := 0, 0
+	buffer := make([]byte, 1<<20)
 	for end := time.Now().Add(hostileTime(t)); time.Now().Before(end); {
-		for i := range 4 {
-			info, err := Stat(fmt.Sprintf("%s-%d", prefix, i))
+		for i := range 8 {
+			info, err := stat(fmt.Sprintf("%s-%d", prefix, i/2), [][]byte{nil, buffer}[i%2])
 			switch {
 			case err == nil && info.Err == nil:
 				good++
@@ -182,7 +192,7 @@ func TestStatTruncated(t *testing.T) {
 }
 
 // FuzzStat puts random bytes over a segment's file, or a stream's: Stat says what is wrong with it, or an Info that a
-// program may believe.
+// program may believe. StatCopy says the same, and copies that tensor.
 func FuzzStat(f *testing.F) {
 	ctx := context.Background()
 	stream, err := NewStream(3, 500, WithSealed())
@@ -210,14 +220,20 @@ func FuzzStat(f *testing.F) {
 	f.Add(true, layout.StreamReaders, long(math.MaxUint64), layout.StreamPlaces, long(1))
 	f.Add(true, layout.StreamHeaderSize, long(9), layout.StreamHeaderSize+layout.Pins, long(1))
 	f.Add(true, layout.Sequence, long(math.MaxUint64), layout.StreamHeaderSize, long(math.MaxUint64-1))
-	f.Fuzz(func(t *testing.T, isStream bool, at int, bytes []byte, at2 int, bytes2 []byte) {
+	f.Fuzz(func(t *testing.T, isStream bool, at int, word1 []byte, at2 int, word2 []byte) {
 		content := append([]byte{}, segment...)
 		if isStream {
 			content = append([]byte{}, streamMemory(stream)...)
 		}
-		copy(content[uint(at)%uint(len(content)):], bytes)
-		copy(content[uint(at2)%uint(len(content)):], bytes2)
-		info, err := Stat(inShm(t, content))
+		copy(content[uint(at)%uint(len(content)):], word1)
+		copy(content[uint(at2)%uint(len(content)):], word2)
+		name := inShm(t, content)
+		info, err := Stat(name)
+		data := make([]byte, len(content))
+		copied, copyErr := StatCopy(name, data)
+		if diff := cmp.Diff(info, copied, cmp.Comparer(sameText)); diff != "" || !sameText(err, copyErr) {
+			t.Errorf("Stat: %v; StatCopy: %v; %s", err, copyErr, diff)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Errorf("Stat: %v", err)
@@ -241,7 +257,15 @@ func FuzzStat(f *testing.F) {
 		if info.Bytes != bytesOfShape || info.Bytes > info.Capacity || len(info.Shape) > MaxDims || info.DType.Size() == 0 {
 			t.Errorf("%+v", info)
 		}
+		if !bytes.Contains(content, data[:info.Bytes]) {
+			t.Errorf("%v is nowhere in the file", data[:info.Bytes])
+		}
 	})
+}
+
+// sameText says whether two errors are both none, or say the same.
+func sameText(a, b error) bool {
+	return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error())
 }
 
 // Who made a segment and is gone, and who has one open, is told of processes that were killed too.

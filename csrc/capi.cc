@@ -65,7 +65,7 @@ const char* jm_strerror(int status) {
     case JM_ERR_CLOSED:
       return "the segment or stream is closed";
     case JM_ERR_CAPACITY:
-      return "the size is zero, too large, or more than the segment's capacity";
+      return "the size is zero, too large, or more than there is room for";
     case JM_ERR_SHAPE:
       return "the rank is above 8, the shape overflows, or the data's length differs from it";
     case JM_ERR_DTYPE:
@@ -479,7 +479,15 @@ void jm_reader_release(jm_reader* reader, const jm_tensor* frame) {
 uint64_t jm_reader_missed(const jm_reader* reader) { return reader == nullptr ? 0 : reader->missed(); }
 
 jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size) {
-  return out == nullptr ? JM_ERR_ARGUMENT : judemap::stat_name(name, out, {why, size});
+  return out == nullptr ? JM_ERR_ARGUMENT : judemap::stat_name(name, nullptr, out, {why, size});
+}
+
+jm_status jm_stat_copy(const char* name, void* data, size_t capacity, jm_info* out, char* why, size_t size) {
+  if (out == nullptr) return JM_ERR_ARGUMENT;
+  *out = {};
+  if (data == nullptr && capacity != 0) return JM_ERR_ARGUMENT;
+  const judemap::Buffer copy = {data, capacity};
+  return judemap::stat_name(name, &copy, out, {why, size});
 }
 
 void jm_mapping_set_spin(jm_mapping* mapping, int64_t nanoseconds) {

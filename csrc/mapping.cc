@@ -183,19 +183,19 @@ jm_status Mapping::adopt_new(int descriptor, const char* name, std::size_t size,
 jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* found, const char** why) noexcept {
   const char* reason = nullptr;
   void* base = nullptr;
-  std::uint64_t bytes = 0;
   std::size_t mapped = 0;
   std::uint32_t flags = 0;
-  bool reserved = false, too_large = false;
+  bool too_large = false;
+  share::Attributes file;
   lock_.reset(new (std::nothrow) share::Locks);
   int error = lock_ == nullptr ? ENOMEM : fork::watch();
-  if (error == 0) error = share::size(descriptor, &bytes, &reserved);
+  if (error == 0) error = share::attributes(descriptor, &file);
   if (error != 0) {
-  } else if (bytes == 0) {
+  } else if (file.bytes == 0) {
     reason = "it is empty: no segment, or one whose creator died before it was ready";
-  } else if (bytes <= JM_DATA_OFFSET) {
+  } else if (file.bytes <= JM_DATA_OFFSET) {
     reason = "it is too short to be a segment";
-  } else if ((mapped = memory::whole_pages(bytes)) == 0) {
+  } else if ((mapped = memory::whole_pages(file.bytes)) == 0) {
     too_large = true;
   } else {
     // Another process wrote this, so nothing in it may be trusted.
@@ -203,11 +203,11 @@ jm_status Mapping::adopt(int descriptor, bool writable, Judge judge, Found* foun
     if ((error = share::read(descriptor, first, sizeof first)) == 0) {
       const auto* header = reinterpret_cast<const jm_header*>(first);
       flags = header->flags.load(std::memory_order_relaxed);
-      reason = judge(*header, bytes, found);
+      reason = judge(*header, file.bytes, found);
     }
-    if (error == 0 && reason == nullptr && !reserved) {
+    if (error == 0 && reason == nullptr && !file.reserved) {
       if (writable) {
-        error = share::reserve(descriptor, bytes);
+        error = share::reserve(descriptor, file.bytes);
       } else {
         reason =
             "there is no memory behind some of it, and to look at that takes what may not be there; who opens it "

@@ -38,9 +38,18 @@ int duplicate(int descriptor, bool writable, int* out) noexcept;
 // Another opening of the file, where this process may, else the same.
 int reopen(int descriptor, bool writable, int* out) noexcept;
 
-// The file's size in bytes, 0 if it is no regular file; and whether memory is reserved for all of it: a page without
-// memory is made when it is looked at through a mapping, and that is a SIGBUS when there is no room.
-int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept;
+struct Attributes {
+  std::uint64_t bytes = 0;  // its size, 0 if it is no regular file
+  // Memory is reserved for all of it: a page without memory is made when it is looked at through a mapping, and that is
+  // a SIGBUS when there is no room.
+  bool reserved = false;
+  // Both tell it from all other files that there are.
+  std::uint64_t device = 0;
+  std::uint64_t index = 0;
+};
+
+// What the system says of a file.
+int attributes(int descriptor, Attributes* out) noexcept;
 
 // Reserves memory for `bytes` of the file. ENOSPC, at once where it is plain that there is no room.
 int reserve(int descriptor, std::uint64_t bytes) noexcept;
@@ -48,7 +57,8 @@ int reserve(int descriptor, std::uint64_t bytes) noexcept;
 // Reads the file's first bytes, without mapping it. EIO if it has fewer.
 int read(int descriptor, void* buffer, std::size_t bytes) noexcept;
 
-// Reads bytes from anywhere in the file, as read does. EIO if they are not all there, as when it was cut short.
+// Reads bytes from anywhere in the file, any number of them, as read does. EIO if they are not all there, as when it
+// was cut short.
 int read_at(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept;
 
 int map(int descriptor, std::size_t size, bool writable, void** base) noexcept;

@@ -116,12 +116,12 @@ int reopen(int descriptor, bool writable, int* out) noexcept {
   return link_error();
 }
 
-int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
+int attributes(int descriptor, Attributes* out) noexcept {
   struct stat status;
   if (fstat(descriptor, &status) != 0) return errno;
-  *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
-  *reserved =
-      static_cast<std::uint64_t>(status.st_blocks) * 512 >= *bytes;  // POSIX leaves the unit open; Linux has 512 bytes
+  *out = posix::attributes_of(status);
+  // POSIX leaves the unit open; Linux has 512 bytes.
+  out->reserved = static_cast<std::uint64_t>(status.st_blocks) * 512 >= out->bytes;
   return 0;
 }
 

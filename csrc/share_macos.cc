@@ -336,11 +336,11 @@ int reopen(int descriptor, bool writable, int* out) noexcept {
 }
 
 // A page of the file that has no room on the disk yet is one of memory all the same, and the system writes it later.
-int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
+int attributes(int descriptor, Attributes* out) noexcept {
   struct stat status;
   if (fstat(descriptor, &status) != 0) return errno;
-  *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
-  *reserved = true;
+  *out = posix::attributes_of(status);
+  out->reserved = true;
   return 0;
 }
 

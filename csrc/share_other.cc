@@ -20,7 +20,7 @@ int open(const char*, bool, int*) noexcept { return ENOSYS; }
 int remove(const char*) noexcept { return ENOSYS; }
 int duplicate(int, bool, int*) noexcept { return ENOSYS; }
 int reopen(int, bool, int*) noexcept { return ENOSYS; }
-int size(int, std::uint64_t*, bool*) noexcept { return ENOSYS; }
+int attributes(int, Attributes*) noexcept { return ENOSYS; }
 int reserve(int, std::uint64_t) noexcept { return ENOSYS; }
 int read(int, void*, std::size_t) noexcept { return ENOSYS; }
 int read_at(int, std::uint64_t, void*, std::size_t) noexcept { return ENOSYS; }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <new>
@@ -38,11 +39,17 @@ bool could_be_segment(const struct stat& status, std::size_t bytes) noexcept {
 }
 
 bool read_bytes(int descriptor, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
-  ssize_t n;
-  do {
-    n = pread(descriptor, buffer, bytes, static_cast<off_t>(offset));
-  } while (n < 0 && errno == EINTR);
-  return n == static_cast<ssize_t>(bytes);
+  constexpr std::size_t kPiece = std::size_t{1} << 30;  // Linux and macOS read less than 2 GiB at once
+  auto* to = static_cast<unsigned char*>(buffer);
+  while (bytes != 0) {
+    const ssize_t n = pread(descriptor, to, std::min(bytes, kPiece), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    to += n;
+    offset += static_cast<std::uint64_t>(n);
+    bytes -= static_cast<std::size_t>(n);
+  }
+  return true;
 }
 
 }  // namespace
@@ -51,6 +58,14 @@ int posix::fail(int descriptor) noexcept {
   const int error = errno;
   ::close(descriptor);
   return error;
+}
+
+Attributes posix::attributes_of(const struct stat& status) noexcept {
+  Attributes out;
+  if (S_ISREG(status.st_mode)) out.bytes = static_cast<std::uint64_t>(status.st_size);
+  out.device = static_cast<std::uint64_t>(status.st_dev);
+  out.index = static_cast<std::uint64_t>(status.st_ino);
+  return out;
 }
 
 int posix::lock(int descriptor, short type, off_t byte) noexcept {

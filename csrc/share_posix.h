@@ -5,6 +5,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#include "share.h"
 
 namespace judemap {
 namespace share {
@@ -14,6 +17,9 @@ inline int access_mode(bool writable) noexcept { return (writable ? O_RDWR : O_R
 
 // Closes the descriptor of a call that failed. That call's errno value.
 int fail(int descriptor) noexcept;
+
+// All but whether memory is reserved, which each system tells in its own way.
+Attributes attributes_of(const struct stat& status) noexcept;
 
 // Sets a lock of this descriptor's opening of the file on one byte, F_RDLCK or F_WRLCK, or takes it away, F_UNLCK.
 // EAGAIN if another opening has one that stands in its way.

@@ -145,15 +145,23 @@ void unlock(HANDLE file, unsigned byte) noexcept {
 }
 
 bool read_bytes(HANDLE file, std::uint64_t offset, void* buffer, std::size_t bytes) noexcept {
-  OVERLAPPED at = {};
-  at.Offset = static_cast<DWORD>(offset);
-  at.OffsetHigh = static_cast<DWORD>(offset >> 32);
-  DWORD count = 0;
-  if (!ReadFile(file, buffer, static_cast<DWORD>(bytes), &count, &at) &&
-      (GetLastError() != ERROR_IO_PENDING || !GetOverlappedResult(file, &at, &count, TRUE))) {
-    return false;
+  constexpr std::size_t kPiece = std::size_t{1} << 30;  // a DWORD can't say 4 GiB
+  auto* to = static_cast<unsigned char*>(buffer);
+  while (bytes != 0) {
+    OVERLAPPED at = {};
+    at.Offset = static_cast<DWORD>(offset);
+    at.OffsetHigh = static_cast<DWORD>(offset >> 32);
+    DWORD count = 0;
+    if (!ReadFile(file, to, static_cast<DWORD>(std::min(bytes, kPiece)), &count, &at) &&
+        (GetLastError() != ERROR_IO_PENDING || !GetOverlappedResult(file, &at, &count, TRUE))) {
+      return false;
+    }
+    if (count == 0) return false;
+    to += count;
+    offset += count;
+    bytes -= count;
   }
-  return count == bytes;
+  return true;
 }
 
 // Whether what is open is a regular file. The reason is then in `information`.
@@ -274,11 +282,16 @@ int reopen(int descriptor, bool writable, int* out) noexcept {
   return duplicate(descriptor, writable, out);
 }
 
-int size(int descriptor, std::uint64_t* bytes, bool* reserved) noexcept {
+int attributes(int descriptor, Attributes* out) noexcept {
   BY_HANDLE_FILE_INFORMATION information = {};
-  const bool is = regular(handle_of(descriptor), &information);
-  *bytes = is ? std::uint64_t{information.nFileSizeHigh} << 32 | information.nFileSizeLow : 0;
-  *reserved = (information.dwFileAttributes & FILE_ATTRIBUTE_SPARSE_FILE) == 0;  // else it has all that it will need
+  *out = {};
+  if (regular(handle_of(descriptor), &information)) {
+    out->bytes = std::uint64_t{information.nFileSizeHigh} << 32 | information.nFileSizeLow;
+  }
+  // A file that is not sparse has all that it will need.
+  out->reserved = (information.dwFileAttributes & FILE_ATTRIBUTE_SPARSE_FILE) == 0;
+  out->device = information.dwVolumeSerialNumber;
+  out->index = std::uint64_t{information.nFileIndexHigh} << 32 | information.nFileIndexLow;
   return 0;
 }
 

@@ -124,8 +124,42 @@ struct Look {
   Metadata before_metadata_;
 };
 
-// Puts down a look that has succeeded, if it can be true.
-jm_status keep(const Look& look, jm_info* out) noexcept {
+// Copies the bytes of a tensor, where they are asked for.
+class Copy {
+ public:
+  explicit Copy(const Buffer* to) noexcept : to_(to) {}
+
+  // Those of the tensor that a look has found in the segment, or slot, at `offset`. JM_ERR_BUSY: a commit came in
+  // between. JM_ERR_CAPACITY. JM_ERR_CLOSED: the file is shorter now.
+  jm_status of(const File& file, std::uint64_t offset, const Look& look) noexcept {
+    if (to_ == nullptr) return JM_OK;
+    const std::uint64_t length = look.metadata.byte_length;
+    if (length > to_->size) return JM_ERR_CAPACITY;
+    if (!look.whole) return JM_ERR_BUSY;
+    // The look has read the sequence before the metadata and after. A writer makes it odd before it changes a byte of
+    // the tensor. So if the sequence is still the same when it is read after the bytes, these and the metadata are of
+    // one commit.
+    ++made_;
+    std::uint64_t after;
+    if (!file.read(offset + JM_DATA_OFFSET, to_->data, static_cast<std::size_t>(length)) ||
+        !file.read(offset, &after)) {
+      return JM_ERR_CLOSED;
+    }
+    return after == look.version ? JM_OK : JM_ERR_BUSY;
+  }
+
+  // A look costs next to nothing, but a copy takes the longer the larger the tensor is. Then commits are likely to come
+  // in between each, and the caller knows for how long to go on. So there are as many as a reading call makes.
+  bool gives_up() const noexcept { return made_ == JM_TORN_ATTEMPTS; }
+
+ private:
+  const Buffer* to_;
+  int made_ = 0;
+};
+
+// Puts down a look that has succeeded, if it can be true, and copies the tensor's bytes. JM_ERR_CORRUPT, or as Copy has
+// it.
+jm_status keep(const File& file, std::uint64_t offset, const Look& look, Copy* copy, jm_info* out) noexcept {
   jm_tensor& tensor = out->tensor;
   tensor.version = look.version;
   tensor.ndim = look.metadata.ndim;
@@ -133,23 +167,28 @@ jm_status keep(const Look& look, jm_info* out) noexcept {
   std::copy_n(look.metadata.shape, JM_MAX_DIMS, tensor.shape);
   tensor.byte_length = look.metadata.byte_length;
   out->corrupt = corrupt_field(look.metadata, out->capacity);
-  return out->corrupt != nullptr ? JM_ERR_CORRUPT : JM_OK;
+  if (out->corrupt != nullptr) return JM_ERR_CORRUPT;
+  const jm_status status = copy->of(file, offset, look);
+  if (status == JM_ERR_BUSY) tensor = {};
+  return status;
 }
 
-jm_status look_at_segment(const File& file, jm_info* out) noexcept {
+jm_status look_at_segment(const File& file, Copy* copy, jm_info* out) noexcept {
   Look look;
   jm_status status = JM_ERR_BUSY;
-  for (int i = 0; i < kLooks && status == JM_ERR_BUSY; ++i) {
+  for (int i = 0; i < kLooks && status == JM_ERR_BUSY && !copy->gives_up(); ++i) {
     status = look.at(file, 0);
+    out->sequence = look.version;
+    if (status != JM_OK) continue;
     // Half of one commit's and half of another's is no corrupt header.
-    if (status == JM_OK && !look.whole && corrupt_field(look.metadata, out->capacity) != nullptr) status = JM_ERR_BUSY;
+    const bool halves = !look.whole && corrupt_field(look.metadata, out->capacity) != nullptr;
+    status = halves ? JM_ERR_BUSY : keep(file, 0, look, copy, out);
   }
-  out->sequence = look.version;
-  return status == JM_OK ? keep(look, out) : status;
+  return status;
 }
 
-jm_status look_at_newest(const File& file, const jm_stream_block& block, jm_info* out) noexcept {
-  for (int i = 0; i < kLooks; ++i) {
+jm_status look_at_newest(const File& file, const jm_stream_block& block, Copy* copy, jm_info* out) noexcept {
+  for (int i = 0; i < kLooks && !copy->gives_up(); ++i) {
     std::uint64_t sequence;
     std::uint32_t index;
     if (!file.read(offsetof(jm_stream_header, sequence), &sequence)) return JM_ERR_CLOSED;
@@ -165,7 +204,8 @@ jm_status look_at_newest(const File& file, const jm_stream_block& block, jm_info
     }
     // A slot that the writer has gone on to has an older frame, or none: the newest is in another by now.
     Look look;
-    const jm_status status = look.at(file, block.first + index * block.stride);
+    const std::uint64_t slot = block.first + index * block.stride;
+    jm_status status = look.at(file, slot);
     if (status == JM_ERR_CLOSED) return status;
     if (status != JM_OK || look.version < 2 * newest) continue;
     if (!file.read(offsetof(jm_stream_header, sequence), &sequence)) return JM_ERR_CLOSED;
@@ -175,7 +215,8 @@ jm_status look_at_newest(const File& file, const jm_stream_block& block, jm_info
       return JM_ERR_CORRUPT;
     }
     out->sequence = sequence;
-    return keep(look, out);
+    status = keep(file, slot, look, copy, out);
+    if (status != JM_ERR_BUSY) return status;
   }
   return JM_ERR_BUSY;
 }
@@ -247,10 +288,11 @@ void look_at_holders(const File& file, jm_info* out) noexcept {
 }
 
 // What can be known of a file that is open.
-jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
-  bool reserved;
-  if (const int error = share::size(file.descriptor(), &out->file_bytes, &reserved)) return system_error(error);
-  const std::uint64_t bytes = out->file_bytes;
+jm_status stat_file(const File& file, Copy* copy, jm_info* out, const Words& why) noexcept {
+  share::Attributes attributes;
+  if (const int error = share::attributes(file.descriptor(), &attributes)) return system_error(error);
+  const std::uint64_t bytes = out->file_bytes = attributes.bytes;
+  out->file = {attributes.device, attributes.index};
   if (bytes <= JM_DATA_OFFSET) {
     return corrupt(why, "it has %" PRIu64 " bytes, and a segment more than %d", bytes, JM_DATA_OFFSET);
   }
@@ -282,10 +324,12 @@ jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
     out->flags = header.flags.load(kRelaxed);
     out->waiters = header.waiters.load(kRelaxed);
   }
-  jm_status status = stream ? look_at_newest(file, found.stream, out) : look_at_segment(file, out);
+  jm_status status = stream ? look_at_newest(file, found.stream, copy, out) : look_at_segment(file, copy, out);
   if (status == JM_ERR_CLOSED) return cut_short(why);
   out->writer = writer_of(file, out->marked != 0, (out->flags & JM_FLAG_WRITERS_WAKE) != 0);
-  if (status == JM_ERR_BUSY && !stream && out->writer == JM_WRITER_DIED) status = JM_ERR_WRITER_DIED;
+  // One that died between two commits leaves a tensor that can be copied by now.
+  const bool in_commit = (out->sequence & 1) != 0;
+  if (status == JM_ERR_BUSY && !stream && in_commit && out->writer == JM_WRITER_DIED) status = JM_ERR_WRITER_DIED;
   out->tensor_status = status;
   look_at_holders(file, out);
   if (stream) {
@@ -297,13 +341,14 @@ jm_status stat_file(const File& file, jm_info* out, const Words& why) noexcept {
 
 }  // namespace
 
-jm_status stat_name(const char* name, jm_info* out, Words why) noexcept {
+jm_status stat_name(const char* name, const Buffer* buffer, jm_info* out, Words why) noexcept {
   *out = {};
   if (why.text != nullptr && why.size != 0) *why.text = '\0';
   if (!Mapping::good_name(name)) return JM_ERR_NAME;
   File file;
   if (const int error = file.open(name)) return system_error(error);
-  const jm_status status = stat_file(file, out, why);
+  Copy copy(buffer);
+  const jm_status status = stat_file(file, &copy, out, why);
   if (status != JM_OK) {
     const std::uint64_t bytes = out->file_bytes;
     *out = {};

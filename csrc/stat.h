@@ -1,4 +1,4 @@
-// What the header of a named segment or stream says, without mapping it.
+// What the header of a named segment or stream says, and its tensor, without mapping it.
 #ifndef JUDEMAP_STAT_H
 #define JUDEMAP_STAT_H
 
@@ -14,8 +14,14 @@ struct Words {
   std::size_t size;
 };
 
-// See jm_stat.
-jm_status stat_name(const char* name, jm_info* out, Words why) noexcept;
+// Where a copy goes; data may be nullptr if size is 0.
+struct Buffer {
+  void* data;
+  std::size_t size;
+};
+
+// See jm_stat; and jm_stat_copy, if `buffer` isn't nullptr.
+jm_status stat_name(const char* name, const Buffer* buffer, jm_info* out, Words why) noexcept;
 
 }  // namespace judemap
 

@@ -256,6 +256,9 @@ static void null_pointers(void) {
   REQUIRE_STATUS(jm_list_new(NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_stat("judemap-abi-test-null", NULL, NULL, 0), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_stat(NULL, &info, NULL, 0), JM_ERR_NAME);
+  REQUIRE_STATUS(jm_stat_copy("judemap-abi-test-null", &byte, 1, NULL, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stat_copy("judemap-abi-test-null", NULL, 1, &info, NULL, 0), JM_ERR_ARGUMENT);
+  REQUIRE_STATUS(jm_stat_copy(NULL, NULL, 0, &info, NULL, 0), JM_ERR_NAME);
   REQUIRE_STATUS(jm_parker_new(NULL, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_tensor_bytes(shape, 1, JM_UINT8, NULL), JM_ERR_ARGUMENT);
   REQUIRE_STATUS(jm_tensor_bytes(NULL, 1, JM_UINT8, &length), JM_ERR_ARGUMENT);

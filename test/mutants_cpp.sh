@@ -275,7 +275,7 @@ mutant "not sealed against writing" csrc/share_linux.cc \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? F_SEAL_FUTURE_WRITE : 0) | F_SEAL_SEAL;' \
   'const int seals = F_SEAL_SHRINK | F_SEAL_GROW | (writes ? 0 : 0) | F_SEAL_SEAL;' share_test '*SealedAgainstWriting'
 mutant "a file with holes is mapped" csrc/mapping.cc \
-  'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' share_test '*FilesWithHoles'
+  'if (error == 0 && reason == nullptr && !file.reserved) {' 'if (false) {' share_test '*FilesWithHoles'
 mutant "a block is taken on trust" csrc/protocol.cc \
   'if (found->capacity == 0 || found->capacity > room) return "its capacity is larger than its file, or 0";' '' \
   share_test '*FilesThatAreNoSegments'
@@ -283,6 +283,12 @@ mutant "a signal ends a reservation" csrc/share_linux.cc '} while (error == EINT
   share_test '*Interrupted'
 mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::WithoutSignals blocked;' '' \
   share_test '*Interrupted'
+mutant "stat: a copy without the second look at sequence" csrc/stat.cc \
+  'return after == look.version ? JM_OK : JM_ERR_BUSY;' 'return JM_OK;' stat_test 'StatCopy.*NeverTorn'
+mutant "stat: a copy past the room for it" csrc/stat.cc \
+  'if (length > to_->size) return JM_ERR_CAPACITY;' '' stat_test 'StatCopy.Segment'
+mutant "stat: a copy of what can't be true" csrc/stat.cc \
+  'if (out->corrupt != nullptr) return JM_ERR_CORRUPT;' '' stat_test 'StatCopy.Corrupt'
 mutant "without /proc nothing says so" csrc/share_linux.cc \
   'int link_error() noexcept { return errno == ENOENT || errno == ENOTDIR ? kNoProc : errno; }' \
   'int link_error() noexcept { return errno; }' share_test '*WithoutProc'

@@ -147,8 +147,15 @@ mutant "a writer beside foreign ones dies unnoticed" csrc/mapping.cc 'if (!flagg
 mutant "a reader's lock passes for a writer's" csrc/share_posix.cc \
   'struct flock lock = lock_of(F_RDLCK, byte);' 'struct flock lock = lock_of(F_WRLCK, byte);' 'TestLockedByReader|TestHostileLocks'
 mutant "List opens what this process has open" csrc/share_posix.cc 'is_own = true;' 'continue;' TestListKeepsLocks
+mutant "stat: a copy without the second look at sequence" csrc/stat.cc \
+  'return after == look.version ? JM_OK : JM_ERR_BUSY;' 'return JM_OK;' TestStatCopyStress
+mutant "stat: two files of one name are the same" judemap_cgo.go \
+  'i.File = FileID{Device: uint64(info.file.device), Index: uint64(info.file.index)}' 'i.File = FileID{Device: 1}' \
+  TestStatTellsFilesApart
+mutant "stat: a look copies what was made anew" internal/live/source.go \
+  'case info.File != s.id:' 'case false:' TestCopyRemade ./internal/live
 mutant "a file with holes is mapped" csrc/mapping.cc \
-  'if (error == 0 && reason == nullptr && !reserved) {' 'if (false) {' 'TestFullSharedMemory|TestHugeSparse'
+  'if (error == 0 && reason == nullptr && !file.reserved) {' 'if (false) {' 'TestFullSharedMemory|TestHugeSparse'
 mutant "a memfd that anybody may open" csrc/share_linux.cc \
   'if (fchmod(file, 0600) != 0 || ftruncate' 'if (ftruncate' TestHandedOver
 mutant "not sealed against writing" csrc/share_linux.cc \

@@ -179,6 +179,11 @@ var dtypes = func() (all []judemap.DType) {
 	return all
 }()
 
+// arrayOf returns elements as an array of one dimension.
+func arrayOf[T judemap.Element](values []T) array {
+	return array{[]int{len(values)}, judemap.DTypeOf[T](), bytesOf(values)}
+}
+
 // bytesOf returns the bytes of elements, in place.
 func bytesOf[T judemap.Element](values []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*judemap.DTypeOf[T]().Size())

@@ -148,7 +148,7 @@ func summaryOf(ctx context.Context, s source) (*summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum, err := summarize(&t)
+	sum, err := summarize(arrayOfTensor(&t))
 	if err != nil {
 		return nil, err
 	}
@@ -339,65 +339,59 @@ const (
 	fineBins      = 4 * histogramBins
 )
 
-func summarize(t *judemap.Tensor) (summary, error) {
-	switch t.DType() {
+func summarize(a array) (summary, error) {
+	le := binary.LittleEndian
+	switch a.dtype {
 	case judemap.Float32:
-		return summarizeSlice(judemap.Slice[float32](t))
+		return summarizeAs(a, func(e []byte) float32 { return math.Float32frombits(le.Uint32(e)) }), nil
 	case judemap.Float64:
-		return summarizeSlice(judemap.Slice[float64](t))
+		return summarizeAs(a, func(e []byte) float64 { return math.Float64frombits(le.Uint64(e)) }), nil
 	case judemap.Int32:
-		return summarizeSlice(judemap.Slice[int32](t))
+		return summarizeAs(a, func(e []byte) int32 { return int32(le.Uint32(e)) }), nil
 	case judemap.Int64:
-		return summarizeSlice(judemap.Slice[int64](t))
+		return summarizeAs(a, func(e []byte) int64 { return int64(le.Uint64(e)) }), nil
 	case judemap.Uint8, judemap.Bool: // a Bool may hold more than 0 and 1 if another program wrote it
-		return summarizeSlice(t.Data(), nil)
+		return summarizeAs(a, func(e []byte) uint8 { return e[0] }), nil
 	case judemap.Int8:
-		return summarizeSlice(judemap.Slice[int8](t))
+		return summarizeAs(a, func(e []byte) int8 { return int8(e[0]) }), nil
 	case judemap.Uint16:
-		return summarizeSlice(judemap.Slice[uint16](t))
+		return summarizeAs(a, le.Uint16), nil
 	case judemap.Int16:
-		return summarizeSlice(judemap.Slice[int16](t))
+		return summarizeAs(a, func(e []byte) int16 { return int16(le.Uint16(e)) }), nil
 	case judemap.Float16:
-		return summarizeFloats(judemap.Slice[judemap.F16](t))
+		return summarizeAs(a, func(e []byte) float32 { return judemap.F16(le.Uint16(e)).Float32() }), nil
 	case judemap.BFloat16:
-		return summarizeFloats(judemap.Slice[judemap.BF16](t))
+		return summarizeAs(a, func(e []byte) float32 { return judemap.BF16(le.Uint16(e)).Float32() }), nil
 	case judemap.Uint32:
-		return summarizeSlice(judemap.Slice[uint32](t))
+		return summarizeAs(a, le.Uint32), nil
 	case judemap.Uint64:
-		return summarizeSlice(judemap.Slice[uint64](t))
+		return summarizeAs(a, le.Uint64), nil
 	case judemap.Float8E4M3FN:
-		return summarizeFloats(judemap.Slice[judemap.F8E4M3FN](t))
+		return summarizeAs(a, func(e []byte) float32 { return judemap.F8E4M3FN(e[0]).Float32() }), nil
 	case judemap.Float8E5M2:
-		return summarizeFloats(judemap.Slice[judemap.F8E5M2](t))
+		return summarizeAs(a, func(e []byte) float32 { return judemap.F8E5M2(e[0]).Float32() }), nil
 	case judemap.Complex64: // complex numbers have no order, and so no least one
-		numbers, err := judemap.Slice[complex64](t)
-		s, err := summarizeAs(numbers, err, func(c complex64) float64 { return cmplx.Abs(complex128(c)) })
+		s := summarizeAs(a, func(e []byte) float64 {
+			return cmplx.Abs(complex128(complex(math.Float32frombits(le.Uint32(e)), math.Float32frombits(le.Uint32(e[4:])))))
+		})
 		s.Of = "magnitudes"
-		return s, err
+		return s, nil
 	}
-	return summary{}, fmt.Errorf("there is no summary of elements of %v", t.DType())
-}
-
-// summarizeFloats is summarizeSlice for the small floats.
-func summarizeFloats[T interface{ Float32() float32 }](values []T, err error) (summary, error) {
-	return summarizeAs(values, err, T.Float32)
+	return summary{}, fmt.Errorf("there is no summary of elements of %v", a.dtype)
 }
 
 type number interface {
 	float32 | float64 | int32 | int64 | uint32 | uint64 | uint8 | int8 | uint16 | int16
 }
 
-func summarizeSlice[T number](values []T, err error) (summary, error) {
-	return summarizeAs(values, err, func(v T) T { return v })
-}
-
-// summarizeAs summarizes the numbers that elements stand for, unless there is an error already.
-func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summary, error) {
-	s := summary{Elements: len(elements)}
+// summarizeAs summarizes the numbers that elements stand for, each of which `as` makes of its bytes.
+func summarizeAs[T number](a array, as func(element []byte) T) summary {
+	size := a.dtype.Size()
+	s := summary{Elements: len(a.data) / size}
 	var lowest, highest T
 	numbers := 0
-	for _, e := range elements {
-		v := as(e)
+	for i := 0; i < len(a.data); i += size {
+		v := as(a.data[i : i+size])
 		switch f := float64(v); {
 		case math.IsNaN(f):
 			s.NaN++
@@ -411,16 +405,16 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 			s.Mean += f/float64(numbers) - s.Mean/float64(numbers) // a sum might overflow, and so might a difference
 		}
 	}
-	if err != nil || numbers == 0 {
-		return s, err
+	if numbers == 0 {
+		return s
 	}
 	s.Min, s.Max = json.Number(fmt.Sprint(lowest)), json.Number(fmt.Sprint(highest))
 	s.low, s.high = float64(lowest), float64(highest)
 	s.Histogram, s.fine = make([]int, histogramBins), make([]int, fineBins)
 	// Halves, because the distance between two numbers may be more than a float64 can hold.
 	width := s.high/2 - s.low/2
-	for _, e := range elements {
-		f := float64(as(e))
+	for i := 0; i < len(a.data); i += size {
+		f := float64(as(a.data[i : i+size]))
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			continue
 		}
@@ -431,7 +425,7 @@ func summarizeAs[E any, T number](elements []E, err error, as func(E) T) (summar
 		s.Histogram[bin/(fineBins/histogramBins)]++
 		s.fine[bin]++
 	}
-	return s, nil
+	return s
 }
 
 func (s *summary) print(out io.Writer) {

@@ -19,16 +19,16 @@ import (
 )
 
 func TestSummary(t *testing.T) {
-	s, err := summarizeSlice([]float64{-1.7e308, 1.7e308, 0}, nil)
+	s, err := summarize(arrayOf([]float64{-1.7e308, 1.7e308, 0}))
 	if err != nil || s.Histogram[0] != 1 || s.Histogram[9] != 1 || s.Histogram[5] != 1 || math.Abs(s.Mean) > 1e300 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	whole, err := summarizeSlice([]int64{9223372036854775807, 9223372036854775807}, nil)
+	whole, err := summarize(arrayOf([]int64{9223372036854775807, 9223372036854775807}))
 	if err != nil || whole.Max != "9223372036854775807" || whole.Histogram[0] != 2 {
 		t.Errorf("%+v, %v", whole, err)
 	}
 	var out bytes.Buffer
-	odd, err := summarizeSlice([]float64{math.NaN(), math.Inf(1), 2}, nil)
+	odd, err := summarize(arrayOf([]float64{math.NaN(), math.Inf(1), 2}))
 	odd.print(&out)
 	if err != nil || !strings.Contains(out.String(), "NaN      1\ninfinite 1\nmin      2\n") {
 		t.Errorf("%s, %v", &out, err)
@@ -50,7 +50,7 @@ func TestSummaryOfTypes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum, err := summarize(&tensor)
+		sum, err := summarize(arrayOfTensor(&tensor))
 		if err != nil || sum.Elements != 3 || sum.Min != "1" || sum.Max != "1" || sum.Mean != 1 {
 			t.Errorf("%v: %+v, %v", dtype, sum, err)
 		}
@@ -63,7 +63,7 @@ func TestSummaryOfTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	sum, err := summarize(&tensor)
+	sum, err := summarize(arrayOfTensor(&tensor))
 	sum.print(&out)
 	if err != nil || !strings.Contains(out.String(), "infinite 1\nOf the magnitudes:\nmin      1\nmax      5\nmean     3\n") {
 		t.Errorf("%s, %v", &out, err)

@@ -238,7 +238,7 @@ func (v *viewer) look(ctx context.Context) error {
 	}
 	switch err := v.lookAtTensor(ctx); {
 	case err == nil:
-	case header.Busy && header.Writer == judemap.WriterDied:
+	case errors.Is(err, judemap.ErrWriterDied):
 		m.Problem = "its writer died in the middle of a commit"
 		v.tensor, v.image, v.seen.png = nil, nil, nil
 	case errors.Is(err, live.ErrTorn): // what was seen last is most likely close to it
@@ -271,17 +271,18 @@ func (v *viewer) lookAtTensor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := summarize(&t.Tensor)
+	a := array{t.Shape, t.DType, t.Data}
+	s, err := summarize(a)
 	if err != nil {
 		return err
 	}
-	v.tensor = &lookTensor{Version: fmt.Sprint(t.Version), DType: t.DType().String(), Shape: t.Shape(), Bytes: len(t.Data()),
+	v.tensor = &lookTensor{Version: fmt.Sprint(t.Version), DType: t.DType.String(), Shape: t.Shape, Bytes: len(t.Data),
 		Elements: s.Elements, Of: s.Of, NaN: s.NaN, Infinite: s.Infinite, Min: s.Min.String(), Max: s.Max.String(), Histogram: s.fine}
 	if s.fine != nil {
 		v.tensor.Mean, v.tensor.Low, v.tensor.High = fmt.Sprintf("%.6g", s.Mean), fmt.Sprintf("%.4g", s.low), fmt.Sprintf("%.4g", s.high)
 	}
 	v.image, v.seen.png = nil, nil
-	whole, err := pictureOf(arrayOfTensor(&t.Tensor))
+	whole, err := pictureOf(a)
 	if err != nil {
 		return nil // it is none
 	}

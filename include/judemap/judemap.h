@@ -32,7 +32,8 @@ typedef enum jm_status {
   JM_ERR_EMPTY = 1,          /* nothing was ever written, or the last update was aborted */
   JM_ERR_BUSY = 2,           /* a commit is in progress; only the jm_try_ functions return this */
   JM_ERR_CLOSED = 3,         /* the segment, stream or reader was retired or closed */
-  JM_ERR_CAPACITY = 4,       /* a capacity of 0 or too large, or a tensor larger than the segment's capacity */
+  JM_ERR_CAPACITY = 4,       /* a capacity of 0 or too large, or a tensor larger than the segment's capacity, or than
+                                the room for a copy of it (jm_stat_copy) */
   JM_ERR_SHAPE = 5,          /* rank above 8, a size that overflows, or data of another length */
   JM_ERR_DTYPE = 6,          /* an unknown element type */
   JM_ERR_RANGE = 7,          /* a fill value that the element type can't hold */
@@ -511,6 +512,13 @@ typedef enum jm_presence {
   JM_GONE = 2 /* nobody, for certain */
 } jm_presence;
 
+/* Tells a file from all others that there are: its device and inode, on Windows the serial number of the volume and the
+ * file's index there. Another may get the same when this one was removed and nobody has it open. */
+typedef struct jm_file_id {
+  uint64_t device;
+  uint64_t index;
+} jm_file_id;
+
 typedef struct jm_info {
   uint32_t kind;          /* enum jm_kind */
   uint32_t marked;        /* 1: it bears the mark of one (JM_MAGIC, JM_STREAM_MAGIC); 0: as the Node addon makes them */
@@ -518,7 +526,8 @@ typedef struct jm_info {
   uint32_t waiters;       /* parked readers, of all processes */
   uint32_t writer;        /* enum jm_writer; a handle of this process is JM_WRITER_OTHER too */
   uint32_t tensor_status; /* JM_OK: `tensor` is there. Else JM_ERR_EMPTY; JM_ERR_BUSY, for commits left no time to look;
-                             JM_ERR_WRITER_DIED, in the middle of a commit; JM_ERR_CORRUPT */
+                             JM_ERR_WRITER_DIED, in the middle of a commit; JM_ERR_CORRUPT; and see jm_stat_copy */
+  jm_file_id file;        /* tells it from another file that gets the name later */
   uint64_t file_bytes;    /* size of the file */
   uint64_t capacity;      /* bytes of tensor; in a stream, of each slot */
   uint64_t sequence;      /* the version, odd while a commit is in progress */
@@ -548,6 +557,16 @@ typedef struct jm_info {
  * symbolic link), ENOSYS (a platform that can't), ... After an error *out is zero, but for file_bytes with
  * JM_ERR_CORRUPT. */
 jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size);
+
+/* As jm_stat, and it copies the bytes of the tensor, or of a stream's newest frame, to `data`, where there is room for
+ * `capacity` bytes; NULL is allowed if that is 0. They are read from the file, which is not mapped. They and
+ * out->tensor are of one commit if out->tensor_status is JM_OK; else what is at `data` means nothing. Besides what
+ * jm_stat says, out->tensor_status is JM_ERR_CAPACITY if the tensor has more than `capacity` bytes: out->tensor is
+ * there, and says how many. It is JM_ERR_BUSY, as for want of time to look, also if a commit came in between each of
+ * JM_TORN_ATTEMPTS copies.
+ *
+ * Errors: those of jm_stat. */
+jm_status jm_stat_copy(const char* name, void* data, size_t capacity, jm_info* out, char* why, size_t size);
 
 /* ---- The protocol alone ---------------------------------------------------------------------------------------------
  *

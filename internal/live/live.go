@@ -17,7 +17,7 @@ import (
 
 // A Header is what the header of a segment or stream says at one time.
 type Header struct {
-	File       fileID // tells the file from another one of the same name
+	File       judemap.FileID
 	Kind       string // "segment" or "stream"; "" if it can't be opened
 	Problem    string // why it can't be opened, or shows no tensor
 	Busy       bool   // the problem is a commit that goes on

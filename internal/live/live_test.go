@@ -41,8 +41,9 @@ func age(seconds float64) *float64 { return &seconds }
 // Rates are those since the sample before, ages are since a commit was noticed, and another file of the same name begins
 // anew.
 func TestSample(t *testing.T) {
-	tensor := Header{File: fileID{1, 1}, Kind: "segment", DType: "uint8", Shape: []int{10}, Bytes: 10, Version: 8, Capacity: 16,
-		Writer: judemap.WriterOther}
+	tensor := Header{File: judemap.FileID{Device: 1, Index: 1}, Kind: "segment", DType: "uint8", Shape: []int{10}, Bytes: 10,
+		Version: 8, Capacity: 16, Writer: judemap.WriterOther}
+	remade := judemap.FileID{Device: 1, Index: 2}
 	row := Row{Name: "a", Kind: "segment", DType: "uint8", Shape: []int{10}, Bytes: 10, Version: 8, Capacity: 16, Writer: "other"}
 	with := func(h Header, change func(h *Header)) Header { change(&h); return h }
 	withRow := func(r Row, change func(r *Row)) Row { change(&r); return r }
@@ -66,11 +67,11 @@ func TestSample(t *testing.T) {
 		{"whose writer died", 1, with(tensor, func(h *Header) {
 			h.Version, h.Busy, h.Problem, h.DType, h.Shape, h.Bytes, h.Writer = 21, true, "half written", "", nil, 0, judemap.WriterDied
 		}), nil, []Row{withRow(row, func(r *Row) { r.Version, r.Age, r.Writer, r.Problem = 21, age(1), "died", "half written" })}},
-		{"remade", 1, with(tensor, func(h *Header) { h.File, h.Version = fileID{1, 2}, 100 }), nil,
+		{"remade", 1, with(tensor, func(h *Header) { h.File, h.Version = remade, 100 }), nil,
 			[]Row{withRow(row, func(r *Row) { r.Version, r.Age, r.AgeAtLeast = 100, age(0), true })}},
-		{"remade with the number of the old one", 1, with(tensor, func(h *Header) { h.File, h.Version = fileID{1, 2}, 2 }), nil,
+		{"remade with the number of the old one", 1, with(tensor, func(h *Header) { h.File, h.Version = remade, 2 }), nil,
 			[]Row{withRow(row, func(r *Row) { r.Version, r.Age, r.AgeAtLeast = 2, age(0), true })}},
-		{"the clock stands still", 0, with(tensor, func(h *Header) { h.File, h.Version = fileID{1, 2}, 4 }), nil,
+		{"the clock stands still", 0, with(tensor, func(h *Header) { h.File, h.Version = remade, 4 }), nil,
 			[]Row{withRow(row, func(r *Row) { r.Version, r.Age = 4, age(0) })}},
 		{"not permitted", 1, Header{}, fs.ErrPermission, []Row{{Name: "a", Problem: "not permitted"}}},
 		{"cut short", 1, Header{}, fmt.Errorf("%w: short", judemap.ErrCorrupt), []Row{{Name: "a", Problem: "corrupt"}}},

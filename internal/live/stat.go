@@ -8,12 +8,11 @@ import (
 
 // Stat reads the header of a segment or stream. Errors: those of [judemap.Stat].
 func Stat(name string) (Header, error) {
-	file := idOf(name)
 	info, err := judemap.Stat(name)
 	if err != nil {
 		return Header{}, err
 	}
-	h := Header{File: file, Kind: info.Kind.String(), Version: info.Version, Capacity: info.Capacity, Writer: info.Writer,
+	h := Header{File: info.File, Kind: info.Kind.String(), Version: info.Version, Capacity: info.Capacity, Writer: info.Writer,
 		Slots: info.Slots, EveryFrame: info.EveryFrame, Readers: info.Readers}
 	switch {
 	case info.Err == nil:
