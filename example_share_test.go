@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 
 	"github.com/judemap/judemap"
@@ -148,7 +149,7 @@ func ExampleStatCopy() {
 
 	var data []byte
 	info, err := judemap.StatCopy("judemap-example-stat-copy", data)
-	if err == nil && errors.Is(info.Err, judemap.ErrCapacity) {
+	if err == nil && errors.Is(info.Err, io.ErrShortBuffer) {
 		data = make([]byte, info.Bytes)
 		info, err = judemap.StatCopy("judemap-example-stat-copy", data)
 	}

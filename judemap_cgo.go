@@ -354,7 +354,7 @@ func (i *Info) setTensor(info *C.jm_info, room int) error {
 	}
 	st := C.jm_status(info.tensor_status)
 	switch st {
-	case C.JM_OK, C.JM_ERR_CAPACITY:
+	case C.JM_OK, C.JM_ERR_BUFFER:
 	case C.JM_ERR_CORRUPT:
 		switch field := C.GoString(info.corrupt); field {
 		case "table":
@@ -375,8 +375,8 @@ func (i *Info) setTensor(info *C.jm_info, room int) error {
 		dims[d] = int(n)
 	}
 	i.Version, i.DType, i.Shape, i.Bytes = uint64(t.version), DType(t.dtype), dims, int64(t.byte_length)
-	if st == C.JM_ERR_CAPACITY {
-		return fmt.Errorf("%w: the tensor has %d bytes, and there is room for %d", ErrCapacity, i.Bytes, room)
+	if st == C.JM_ERR_BUFFER {
+		return tooShort(int(i.Bytes), room)
 	}
 	return nil
 }

@@ -279,15 +279,20 @@ func (s *Segment) tryReadInto(dst []byte, t *Tensor) error {
 	return nil
 }
 
-// errShortBuffer is the core's error; shortBuffer adds the numbers.
+// errShortBuffer is the core's error; shortBuffer and tooShort add the numbers.
 var errShortBuffer = io.ErrShortBuffer
+
+// tooShort returns io.ErrShortBuffer with the numbers.
+func tooShort(bytes, room int) error {
+	return fmt.Errorf("judemap: the tensor has %d bytes, and there is room for %d: %w", bytes, room, io.ErrShortBuffer)
+}
 
 func (s *Segment) shortBuffer(size int) error {
 	t, err := s.Read()
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("judemap: the tensor has %d bytes, and dst %d: %w", t.length, size, io.ErrShortBuffer)
+	return tooShort(t.length, size)
 }
 
 // viewsInPlace is how often View looks at the tensor in place before it makes a copy.

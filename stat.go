@@ -114,9 +114,8 @@ func Stat(name string) (Info, error) { return stat(name, nil) }
 // for a tensor, call it again after a pause where Info.Err is [ErrBusy].
 //
 // If Info.Err is nil, the copy and the Info's Version, DType, Shape and Bytes are of one commit. Else what is in data means
-// nothing. Besides those of Stat, Info.Err is [ErrCapacity] if the tensor has more than len(data) bytes: Version, DType, Shape
-// and Bytes then are those of the tensor (if Bytes is 0, it is a dimension that is too large); and ErrBusy also if a commit
-// came in between each attempt.
+// nothing. Besides those of Stat, Info.Err is io.ErrShortBuffer if the tensor has more than len(data) bytes: Version, DType,
+// Shape and Bytes then are those of the tensor; and ErrBusy also if a commit came in between each attempt.
 //
 // Errors: those of Stat.
 func StatCopy(name string, data []byte) (Info, error) {

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -246,8 +247,8 @@ func TestStatCopy(t *testing.T) {
 			{"as much room as bytes", []int{2, 2}, Uint8, []byte{1, 2, 3, 4}, 4, nil},
 			{"more room", []int{3}, Int16, []byte{1, 2, 3, 4, 5, 6}, 100, nil},
 			{"one byte", nil, Bool, []byte{1}, 1, nil},
-			{"a byte too little", []int{3}, Int16, []byte{1, 2, 3, 4, 5, 6}, 5, ErrCapacity},
-			{"no room", []int{1}, Uint8, []byte{1}, 0, ErrCapacity},
+			{"a byte too little", []int{3}, Int16, []byte{1, 2, 3, 4, 5, 6}, 5, io.ErrShortBuffer},
+			{"no room", []int{1}, Uint8, []byte{1}, 0, io.ErrShortBuffer},
 			{"no bytes, and no room", []int{0, 4}, Float32, nil, 0, nil},
 			{"as much as there is room for in the segment", []int{1000}, Uint8, bytes.Repeat([]byte{7}, 1000), 1000, nil},
 		} {
@@ -284,7 +285,7 @@ func TestStatCopy(t *testing.T) {
 			}
 		}
 	}
-	if info, err := StatCopy(name, nil); err != nil || !errors.Is(info.Err, ErrCapacity) || info.Bytes != 1000 {
+	if info, err := StatCopy(name, nil); err != nil || !errors.Is(info.Err, io.ErrShortBuffer) || info.Bytes != 1000 {
 		t.Errorf("without a buffer: %v, %v", info.Err, err)
 	}
 	err = segment.Update([]int{5}, Uint8, func([]byte) error {

@@ -65,7 +65,7 @@ const char* jm_strerror(int status) {
     case JM_ERR_CLOSED:
       return "the segment or stream is closed";
     case JM_ERR_CAPACITY:
-      return "the size is zero, too large, or more than there is room for";
+      return "the size is zero, too large, or more than the segment's capacity";
     case JM_ERR_SHAPE:
       return "the rank is above 8, the shape overflows, or the data's length differs from it";
     case JM_ERR_DTYPE:

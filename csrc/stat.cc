@@ -130,11 +130,11 @@ class Copy {
   explicit Copy(const Buffer* to) noexcept : to_(to) {}
 
   // Those of the tensor that a look has found in the segment, or slot, at `offset`. JM_ERR_BUSY: a commit came in
-  // between. JM_ERR_CAPACITY. JM_ERR_CLOSED: the file is shorter now.
+  // between. JM_ERR_BUFFER. JM_ERR_CLOSED: the file is shorter now.
   jm_status of(const File& file, std::uint64_t offset, const Look& look) noexcept {
     if (to_ == nullptr) return JM_OK;
     const std::uint64_t length = look.metadata.byte_length;
-    if (length > to_->size) return JM_ERR_CAPACITY;
+    if (length > to_->size) return JM_ERR_BUFFER;
     if (!look.whole) return JM_ERR_BUSY;
     // The look has read the sequence before the metadata and after. A writer makes it odd before it changes a byte of
     // the tensor. So if the sequence is still the same when it is read after the bytes, these and the metadata are of

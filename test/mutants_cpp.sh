@@ -286,7 +286,7 @@ mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::Withou
 mutant "stat: a copy without the second look at sequence" csrc/stat.cc \
   'return after == look.version ? JM_OK : JM_ERR_BUSY;' 'return JM_OK;' stat_test 'StatCopy.*NeverTorn'
 mutant "stat: a copy past the room for it" csrc/stat.cc \
-  'if (length > to_->size) return JM_ERR_CAPACITY;' '' stat_test 'StatCopy.Segment'
+  'if (length > to_->size) return JM_ERR_BUFFER;' '' stat_test 'StatCopy.Segment'
 mutant "stat: a copy of what can't be true" csrc/stat.cc \
   'if (out->corrupt != nullptr) return JM_ERR_CORRUPT;' '' stat_test 'StatCopy.Corrupt'
 mutant "without /proc nothing says so" csrc/share_linux.cc \

@@ -216,13 +216,13 @@ TEST(StatCopy, Segment) {
     }
     for (const std::size_t room : {std::size_t{0}, std::size_t{11}}) {
       ASSERT_EQ(copy.of(name, room), JM_OK);
-      EXPECT_EQ(copy.info.tensor_status, JM_ERR_CAPACITY);
+      EXPECT_EQ(copy.info.tensor_status, JM_ERR_BUFFER);
       EXPECT_EQ(copy.info.tensor.byte_length, 12u);
       EXPECT_EQ(copy.info.tensor.shape[1], 3u);
       EXPECT_EQ(copy.bytes, std::vector<std::uint8_t>(room, 0xEE));
     }
     ASSERT_EQ(jm_stat_copy(name.text(), nullptr, 0, &copy.info, nullptr, 0), JM_OK);
-    EXPECT_EQ(copy.info.tensor_status, JM_ERR_CAPACITY);
+    EXPECT_EQ(copy.info.tensor_status, JM_ERR_BUFFER);
 
     const std::uint64_t none[] = {0, 7};  // no bytes need no room
     must(jm_write(segment.get(), none, 2, JM_INT16, nullptr, 0), "jm_write");
@@ -257,7 +257,7 @@ TEST(StatCopy, Stream) {
     EXPECT_EQ(copy.bytes, std::vector<std::uint8_t>(5, i));
   }
   ASSERT_EQ(copy.of(name, 4), JM_OK);
-  EXPECT_EQ(copy.info.tensor_status, JM_ERR_CAPACITY);
+  EXPECT_EQ(copy.info.tensor_status, JM_ERR_BUFFER);
   EXPECT_EQ(copy.info.tensor.byte_length, 5u);
 
   void* data;

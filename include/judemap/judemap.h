@@ -32,8 +32,7 @@ typedef enum jm_status {
   JM_ERR_EMPTY = 1,          /* nothing was ever written, or the last update was aborted */
   JM_ERR_BUSY = 2,           /* a commit is in progress; only the jm_try_ functions return this */
   JM_ERR_CLOSED = 3,         /* the segment, stream or reader was retired or closed */
-  JM_ERR_CAPACITY = 4,       /* a capacity of 0 or too large, or a tensor larger than the segment's capacity, or than
-                                the room for a copy of it (jm_stat_copy) */
+  JM_ERR_CAPACITY = 4,       /* a capacity of 0 or too large, or a tensor larger than the segment's capacity */
   JM_ERR_SHAPE = 5,          /* rank above 8, a size that overflows, or data of another length */
   JM_ERR_DTYPE = 6,          /* an unknown element type */
   JM_ERR_RANGE = 7,          /* a fill value that the element type can't hold */
@@ -561,7 +560,7 @@ jm_status jm_stat(const char* name, jm_info* out, char* why, size_t size);
 /* As jm_stat, and it copies the bytes of the tensor, or of a stream's newest frame, to `data`, where there is room for
  * `capacity` bytes; NULL is allowed if that is 0. They are read from the file, which is not mapped. They and
  * out->tensor are of one commit if out->tensor_status is JM_OK; else what is at `data` means nothing. Besides what
- * jm_stat says, out->tensor_status is JM_ERR_CAPACITY if the tensor has more than `capacity` bytes: out->tensor is
+ * jm_stat says, out->tensor_status is JM_ERR_BUFFER if the tensor has more than `capacity` bytes: out->tensor is
  * there, and says how many. It is JM_ERR_BUSY, as for want of time to look, also if a commit came in between each of
  * JM_TORN_ATTEMPTS copies.
  *

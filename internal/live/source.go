@@ -105,7 +105,7 @@ func (s *Source) Size() (int64, error) {
 func (s *Source) Copy(ctx context.Context, maxBytes int) (Tensor, error) {
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		info, err := judemap.StatCopy(s.name, s.buffer)
-		fits := !errors.Is(info.Err, judemap.ErrCapacity)
+		fits := !errors.Is(info.Err, io.ErrShortBuffer)
 		switch {
 		case err != nil:
 			return Tensor{}, err
@@ -113,7 +113,7 @@ func (s *Source) Copy(ctx context.Context, maxBytes int) (Tensor, error) {
 			return Tensor{}, errRemade
 		case (info.Err == nil || !fits) && info.Bytes > int64(maxBytes):
 			return Tensor{}, ErrTooLarge
-		case !fits && info.Bytes > int64(len(s.buffer)):
+		case !fits:
 			s.buffer = make([]byte, info.Bytes)
 			continue
 		case info.Err == nil:
