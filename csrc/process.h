@@ -18,6 +18,17 @@ enum class Life { kUnknown, kAlive, kGone };
 // another one, or it has ended and waits for its parent only.
 Life life_of(const jm_creator& creator) noexcept;
 
+// What the system says of a process: one source file per platform implements it, csrc/process_*.cc.
+struct Found {
+  Life life;
+  std::uint64_t start;  // when it began, in the system's own unit; 0: not known
+};
+Found look(std::uint32_t process) noexcept;
+
+// The number of this process's PID namespace: process ids mean something within one. 0: not known, or the system has
+// but one.
+std::uint32_t space() noexcept;
+
 }  // namespace process
 }  // namespace judemap
 

@@ -139,8 +139,8 @@ mutant "a death beside foreign writers is not noticed" csrc/mapping.cc \
   'if (!flagged()) return false;' 'return false;' protocol_test '*ADeathBesideForeignWriters'
 
 # Forks.
-mutant "a child keeps its parent's lock" csrc/fork.cc 'registry.close_all();' '' fork_test '*ADeadWritersLock'
-mutant "a child speaks for its parent" csrc/fork.cc \
+mutant "a child keeps its parent's lock" csrc/fork_posix.cc 'registry.close_all();' '' fork_test '*ADeadWritersLock'
+mutant "a child speaks for its parent" csrc/fork_posix.cc \
   'generation.fetch_add(1, std::memory_order_relaxed);' '' fork_test '*TheEndOfAChild*'
 mutant "a child ends its parent's commit" csrc/protocol.cc \
   'return inherited() ? JM_ERR_FORKED : finish();' 'return finish();' fork_test '*WhatAChildMayDo'

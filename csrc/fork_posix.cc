@@ -1,7 +1,7 @@
 //go:build ignore
 // (For the go command: this file is compiled as a part of judemap_core.cc, never by itself.)
-
-#include "fork.h"
+//
+// What becomes of descriptors in a forked child, on POSIX systems.
 
 #ifndef _WIN32
 
@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "fork.h"
 
 namespace judemap {
 namespace fork {
@@ -80,29 +82,6 @@ void Descriptor::close() noexcept {
     descriptor_ = -1;
   }
   pthread_mutex_unlock(&registry.mutex);
-}
-
-}  // namespace fork
-}  // namespace judemap
-
-#else  // Windows has no fork
-
-#include <process.h>
-
-#include <cerrno>
-
-#include "views_windows.h"
-
-namespace judemap {
-namespace fork {
-
-std::atomic<std::uint32_t> generation{0};
-std::uint32_t process() noexcept { return static_cast<std::uint32_t>(_getpid()); }
-int watch() noexcept { return 0; }
-int Descriptor::open(const char*, int) noexcept { return ENOSYS; }
-void Descriptor::close() noexcept {
-  if (descriptor_ >= 0) CloseHandle(windows::handle_of(descriptor_));
-  descriptor_ = -1;
 }
 
 }  // namespace fork
