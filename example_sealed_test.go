@@ -60,5 +60,5 @@ func ExampleWriterState() {
 	// Output:
 	// none none
 	// here other
-	// judemap: another process is the segment's writer
+	// judemap: another process is the writer
 }

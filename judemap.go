@@ -71,9 +71,9 @@ const (
 var (
 	// ErrEmpty means that there is no tensor to read: nothing was ever written, or the last Update failed.
 	// [Segment.ReadWait] waits for the next one.
-	ErrEmpty = errors.New("judemap: the segment holds no tensor")
-	// ErrBusy means that a commit is in progress. Only [Segment.TryRead] returns it. Try again, or call [Segment.Read],
-	// which waits.
+	ErrEmpty = errors.New("judemap: the segment or stream holds no tensor")
+	// ErrBusy means that a commit is in progress. Only [Segment.TryRead] returns it, and [Stat] says it in Info.Err. Try
+	// again, or call [Segment.Read], which waits.
 	ErrBusy = errors.New("judemap: a commit is in progress")
 	// ErrClosed means that the Segment, Stream or Reader was closed by this program.
 	ErrClosed = errors.New("judemap: the segment or stream is closed")
@@ -101,10 +101,10 @@ var (
 	// ErrWriterDied means that the writing process died. A read returns it if the writer died in the middle of a
 	// commit, so that there is no tensor to read. A wait returns it also where the last tensor is whole, because
 	// nothing newer comes. Start the writer again; the first process that writes takes over.
-	ErrWriterDied = errors.New("judemap: the segment's writer died; another process may take over by writing")
+	ErrWriterDied = errors.New("judemap: the writer died; another process may take over by writing")
 	// ErrWriterActive means that another process, or another Segment of this process, is the writer. It stays the
 	// writer until it closes its Segment or ends; try again after that.
-	ErrWriterActive = errors.New("judemap: another process is the segment's writer")
+	ErrWriterActive = errors.New("judemap: another process is the writer")
 	// ErrUnsupported means that this platform, or this build of the program, can't do it. The error says why.
 	ErrUnsupported = errors.New("judemap: unsupported")
 )

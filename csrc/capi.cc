@@ -59,7 +59,7 @@ const char* jm_strerror(int status) {
     case JM_OK:
       return "no error";
     case JM_ERR_EMPTY:
-      return "the segment holds no tensor";
+      return "the segment or stream holds no tensor";
     case JM_ERR_BUSY:
       return "a commit is in progress";
     case JM_ERR_CLOSED:
@@ -87,9 +87,9 @@ const char* jm_strerror(int status) {
     case JM_ERR_READ_ONLY:
       return "the segment or stream was opened read-only";
     case JM_ERR_WRITER_ACTIVE:
-      return "another process, or another handle, is the segment's writer";
+      return "another process, or another handle, is the writer";
     case JM_ERR_WRITER_DIED:
-      return "the segment's writer died";
+      return "the writer died";
     case JM_ERR_TIMEOUT:
       return "nothing was committed in time";
     case JM_ERR_FORKED:

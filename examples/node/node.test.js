@@ -246,7 +246,7 @@ test('of several writers the first is the writer', async () => {
   assert.throws(() => Segment.open(shared, { write: true }), { code: 'WRITER', message: /another Segment of this one/ });
   await go.do('open', { name: shared });
   assert.equal((await go.do('writer')).writer, 'other');
-  assert.match((await go.try('write', write)).error, /another process is the segment's writer/);
+  assert.match((await go.try('write', write)).error, /another process is the writer/);
   segment.close();
   assert.equal((await go.do('writer')).writer, 'none');
   await go.do('write', write);

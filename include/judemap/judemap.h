@@ -80,7 +80,8 @@ typedef enum jm_reason {
 /* One segment, mapped into this process. */
 typedef struct jm_segment jm_segment;
 
-/* What segments and streams have in common. It is a part of a segment or a stream, and is freed with it. */
+/* What segments and streams have in common. It is a part of a segment or a stream, and is freed with it. mapping.h says
+ * which calls must not run at the same time. */
 typedef struct jm_mapping jm_mapping;
 
 /* One consistent state of a segment, or a frame of a stream. */
@@ -456,7 +457,7 @@ jm_status jm_stream_try_read(const jm_stream* stream, uint64_t after, jm_tensor*
 typedef struct jm_reader_info {
   uint32_t number;  /* its place, 0 to 63 */
   uint32_t process; /* its process id, in the PID namespace of that process */
-  uint64_t cursor;  /* number of the frame that it reads next */
+  uint64_t cursor;  /* number of the frame that it reads next; 0: it joins, and may begin after the next commit */
   uint32_t held;    /* how many slots it holds */
   uint32_t dead;    /* 1: its process died, and no writer has taken its slots back yet */
 } jm_reader_info;
@@ -586,9 +587,7 @@ jm_status jm_protocol_abort(jm_segment* segment);
 jm_status jm_protocol_try_read(const jm_segment* segment, jm_tensor* out);
 jm_status jm_protocol_try_read_into(const jm_segment* segment, uint8_t* buffer, uint64_t size, jm_tensor* out);
 
-/* What segments and streams have in common. It is a part of a segment or a stream, and is freed with it. mapping.h says
- * which calls must not run at the same time. */
-typedef struct jm_mapping jm_mapping;
+/* The mapping of a segment. */
 jm_mapping* jm_segment_mapping(jm_segment* segment);
 
 /* Blocks the thread until the sequence is no longer `seen`, jm_mapping_wake is called, `timeout` nanoseconds have
