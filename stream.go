@@ -359,12 +359,15 @@ func (s *Stream) announce() (seen uint32, err error) {
 func (s *Stream) holders() string {
 	var text []string
 	newest := s.Version()
-	for _, r := range s.Readers() {
+	for _, r := range s.allReaders() {
 		var what []string
+		if r.joins() {
+			what = append(what, "is still joining")
+		}
 		if r.Held != 0 {
 			what = append(what, fmt.Sprintf("holds %d of the %d slots", r.Held, s.slots))
 		}
-		if s.every && r.Next <= newest {
+		if s.every && !r.joins() && r.Next <= newest {
 			what = append(what, fmt.Sprintf("has yet to take %d frames", (newest-r.Next)/2+1))
 		}
 		if len(what) != 0 {
@@ -801,13 +804,22 @@ func (s *Stream) Slot(i int) uintptr {
 type ReaderInfo struct {
 	Number  int    // its place in the stream, from 0 to MaxReaders-1
 	Process int    // its process id, in the PID namespace of that process
-	Next    uint64 // the version of the frame that it reads next
+	Next    uint64 // the version of the frame that it reads next; 0 in an Info, until it has joined
 	Held    int    // how many slots it holds
 	Dead    bool   // its process died, and no writer has taken its slots back yet
 }
 
-// Readers describes the readers of s in all processes. It makes a system call for each of them.
+// joins says whether the reader has its place, but not yet where it begins.
+func (r ReaderInfo) joins() bool { return r.Next == 0 && !r.Dead }
+
+// Readers describes the readers of s in all processes. Each of them gets what is committed from now on, so a writer may
+// wait here for readers before it begins. It makes a system call for each of them.
 func (s *Stream) Readers() []ReaderInfo {
+	return slices.DeleteFunc(s.allReaders(), ReaderInfo.joins) // which may begin after the next commit
+}
+
+// allReaders describes the readers that have a place, also those that still join.
+func (s *Stream) allReaders() []ReaderInfo {
 	if !s.open.Load() {
 		return nil
 	}

@@ -1084,6 +1084,32 @@ func TestStreamWriterContext(t *testing.T) {
 	})
 }
 
+// Readers names those that get the next commit, and a writer that waits for one that is joining says so.
+func TestStreamJoiningReader(t *testing.T) {
+	s := newTestStream(t, 2, 8, WithEveryFrame())
+	r := newTestReader(t, s)
+	for range 2 {
+		if err := s.Fill(context.Background(), nil, Uint8, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.Readers(); len(got) != 1 || got[0].Next != 2 {
+		t.Errorf("one that has joined: %+v", got)
+	}
+	// As the reader's process has it between the place and the look at where it begins.
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&streamMemory(s)[layout.StreamPlaces+layout.StreamPlaceCursor])), 0)
+	if got := s.Readers(); len(got) != 0 {
+		t.Errorf("one that joins: %+v", got)
+	}
+	err := s.Fill(briefly(t), nil, Uint8, 1)
+	if says := fmt.Sprintf(": reader 0 (process %d) is still joining: ", os.Getpid()); !strings.Contains(fmt.Sprint(err), says) {
+		t.Errorf("%v, want %q", err, says)
+	}
+	if got := mustNext(t, r); got.Version() != 2 {
+		t.Errorf("then it gets %v", got)
+	}
+}
+
 // A writer that waits goes on as soon as a slot is given back, in whatever way, and ends when its Stream is closed.
 func TestStreamWriterWaits(t *testing.T) {
 	bothPolicies(t, func(t *testing.T, every bool, opts ...Option) {

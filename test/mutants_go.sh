@@ -67,6 +67,9 @@ mutant "forgotten segments bring about no collection" mapping.go \
 # Streams.
 mutant "the next Next gives nothing back" stream.go \
   'err := p.core.take(before.version, before.data, t)' 'err := p.core.take(0, before.data, t)' 'TestStreamKeep'
+mutant "a reader that is joining has joined" stream.go \
+  'func (r ReaderInfo) joins() bool { return r.Next == 0 && !r.Dead }' \
+  'func (r ReaderInfo) joins() bool { return false }' TestStreamJoiningReader
 mutant "Keep keeps nothing" stream.go \
   $'defer r.place.mu.Unlock()\n\tif r.current.version == t.version {\n\t\tr.current.version = 0\n\t}\n}' \
   $'defer r.place.mu.Unlock()\n}' 'TestStreamKeep|TestStreamFrames'

@@ -114,7 +114,11 @@ class Stream(Mapping):
                 self._fail(_core.TIMEOUT, "copying", f"its writer left no time for a copy in {timeout} s")
 
     def readers(self) -> list[ReaderInfo]:
-        """The readers, of all processes. It makes a system call for each."""
+        """The readers, of all processes. Each gets what is committed from now on. It makes a system call for each."""
+        return [r for r in self._places() if r.cursor != 0 or r.dead]  # 0: it may begin after the next commit
+
+    def _places(self) -> list[ReaderInfo]:
+        """The readers that have a place, also those that still join."""
         infos = (_core.CReaderInfo * _core.MAX_READERS)()
         count = _core.stream_readers(self._handle, infos)
         return [ReaderInfo(i.number, i.process, i.cursor, i.held, bool(i.dead)) for i in infos[:count]]
@@ -179,7 +183,9 @@ class Stream(Mapping):
             if status == _core.NO_SLOT:
                 held = "; ".join(
                     f"reader {r.number} of process {r.process} holds {r.held} and wants frame {r.cursor}"
-                    for r in self.readers()
+                    if r.cursor != 0
+                    else f"reader {r.number} of process {r.process} is still joining"
+                    for r in self._places()
                 )
                 self._fail(status, call, f"no slot of {self.slots} became free in {timeout} s: {held}")
             if status != _core.OK:

@@ -213,6 +213,20 @@ def test_a_dead_readers_slots_come_back(name: str, child: Callable[..., Child]) 
         assert s.readers() == []
 
 
+def test_a_reader_that_still_joins(name: str) -> None:
+    with judemap.create_stream(name, 2, 8, every_frame=True) as s, s.reader() as reader:
+        s.write(1)
+        s.write(2)
+        assert [r.cursor for r in s.readers()] == [1]
+        with open(f"/dev/shm/{name}", "r+b") as file:
+            file.seek(4096)
+            file.write(bytes(8))  # as the reader has it between taking its place and the look at where it begins
+        assert s.readers() == []
+        with pytest.raises(TimeoutError, match=f"reader 0 of process {os.getpid()} is still joining"):
+            s.write(3, timeout=0.01)
+        assert reader.next().array == 1
+
+
 @pytest.mark.parametrize("what", ["next", "reader", "slot"])
 def test_ctrl_c_ends_a_wait(what: str, name: str, child: Callable[..., Child]) -> None:
     waiting = child(
