@@ -555,8 +555,9 @@ func TestNoLockStaysHeld(t *testing.T) {
 			return View(context.Background(), s, func([]int, []uint8) error { leave(); return nil })
 		},
 		"Frames": func(s *Segment, leave func()) error {
+			frames := s.Frames(context.Background())
 			go func() { time.Sleep(time.Millisecond); _ = s.Fill(nil, Uint8, 2) }()
-			for range s.Frames(context.Background()) {
+			for range frames {
 				leave()
 			}
 			return nil

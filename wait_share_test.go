@@ -92,9 +92,9 @@ func testWaitAcrossProcesses(t *testing.T) {
 			t.Run(name+", "+ending.name, func(t *testing.T) {
 				s := named(t, 64)
 				reader := reopen(t, s)
+				other := start(t, peer(t, "park", s.Name()))
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				defer cancel()
-				other := start(t, peer(t, "park", s.Name()))
 				type result struct {
 					version uint64
 					err     error
@@ -107,7 +107,10 @@ func testWaitAcrossProcesses(t *testing.T) {
 					}()
 				}
 				parked := func() uint32 { return load32(&s.mapping.header.waiters) }
-				eventually(t, "two processes parked", func() bool { return parked() == 2 })
+				// All three: Frames gives what is committed after the call.
+				eventually(t, "three readers here and one there are parked", func() bool {
+					return reader.waiters.parkedReaders() == 3 && parked() == 2
+				})
 				start := time.Now()
 				ending.end(s, reader, cancel)
 				for range 3 {
