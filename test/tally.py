@@ -18,46 +18,58 @@ if status == "77":
     print(f"| {platform:16} | not run: see above |")
     sys.exit(0)
 
-passed, failed, skipped, made, again = 0, [], [], {}, []
+results = {}  # of a package and a test: PASS, FAIL, or why it was skipped
+made = {}
+again = []  # what passed at the second try
+unnamed = {}  # Go's tests, until the line after them that names their package
 
 
-def passes(name):
-    """Counts a test that passed; at the second try if it has failed before."""
-    global passed
-    passed += 1
-    if name in failed:
-        failed.remove(name)
-        again.append(name)
+def note(package, tests):
+    """Keeps what the tests of a package did; at the second try, what they did then."""
+    for name, result in tests.items():
+        if result == "PASS" and results.get((package, name)) == "FAIL":
+            again.append(name)
+        if result == "PASS" or results.get((package, name)) != "PASS":
+            results[package, name] = result
+    tests.clear()
 
 
+hung = False
 for at, line in enumerate(lines):
     # Go: the tests at the top; a subtest counts as a part of its test. One that skips says why in the lines around.
     if match := re.match(r"--- (PASS|FAIL|SKIP): (\S+)", line):
         result, name = match.groups()
-        if result == "PASS":
-            passes(name)
-        elif result == "FAIL":
-            if name not in failed:
-                failed.append(name)
-        else:
+        if result == "SKIP":
             near = [other.strip() for other in lines[max(0, at - 12):at][::-1] + lines[at + 1:at + 4]]
-            reason = next((other for other in near if "SKIP" in other and not other.startswith("---")), "")
-            skipped.append((name, re.sub(r"^\S+\.go:\d+: ", "", reason) or "it does not say why"))
+            result = next((other for other in near if "SKIP" in other and not other.startswith("---")), "")
+            result = re.sub(r"^\S+\.go:\d+: ", "", result) or "it does not say why"
+        unnamed[name] = result
+    # Its time was up: Go names the tests that were running, each subtest after its test.
+    elif re.match(r"\s*running tests:", line):
+        hung = True
+    elif hung and (match := re.match(r"\s+(Test[^\s/]*)(/\S*)? \(", line)):
+        unnamed[match.group(1)] = "FAIL"
+    elif match := re.match(r"(?:ok|FAIL)\s+(\S+/\S+)", line):
+        note(match.group(1), unnamed)
+        hung = False
     # What can't run here.
     elif match := re.match(r"--- (LINKED|COMPILED): ", line):
         made[match.group(1).lower()] = made.get(match.group(1).lower(), 0) + 1
     # ctest: a line for each.
     elif match := re.match(r"\s*\d+/\d+ Test\s+#\d+: (\S+) \.+\s*(\*+)?(Passed|Failed|Skipped|Timeout|.*Exception|Not Run)", line):
         name, _, result = match.groups()
-        if result == "Passed":
-            passes(name)
-        elif result == "Skipped":
+        if result == "Skipped":
             reason = next((at for at, other in enumerate(lines) if other.startswith(f"[  SKIPPED ] {name} (")), 0)
             while reason and not lines[reason].endswith(": Skipped"):
                 reason -= 1
-            skipped.append((name, lines[reason + 1] if reason else "it does not say why"))
-        elif name not in failed:
-            failed.append(name)
+            result = lines[reason + 1] if reason else "it does not say why"
+        note("", {name: {"Passed": "PASS"}.get(result, result if match.group(3) == "Skipped" else "FAIL")})
+note("", unnamed)
+
+passed = sum(result == "PASS" for result in results.values())
+failed = [name for (_, name), result in results.items() if result == "FAIL"]
+skipped = [(name, result) for (_, name), result in results.items() if result not in ("PASS", "FAIL")]
+
 
 def excerpts():
     """Where the log says why: what each failed test and package printed, 40 lines at most, and the end."""
@@ -70,6 +82,8 @@ def excerpts():
             while end < min(len(lines), at + 40) and not re.match(r"=== RUN|--- ", lines[end]):
                 end += 1
             yield start, end
+        elif line.startswith("panic: "):
+            yield at, min(len(lines), at + 10)
         elif re.match(r"FAIL\s+\S+/", line):
             yield max(0, at - 15), at + 1
         elif re.match(r"\s*\d+/\d+ Test .*\*\*\*(?!Skipped)", line):
