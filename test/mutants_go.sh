@@ -221,6 +221,9 @@ mutant "npy: columns taken for rows" internal/npy/npy.go 'if h.columnMajor {' 'i
 mutant "npy: a key twice" internal/npy/header.go 'if seen[key] {' 'if false {' TestReadRefuses ./internal/npy
 mutant "npy: a number for a tuple" internal/npy/header.go \
   "if p.expect(\")\"); len(shape) == 1 {" "if p.expect(\")\"); false {" TestReadRefuses ./internal/npy
+mutant "serve: each client gets a copy of an event" cmd/judemap/serve_http.go \
+  'if _, err = w.Write(e.text); err == nil {' 'if _, err = w.Write(append([]byte(nil), e.text...)); err == nil {' \
+  TestServeSlowClients ./cmd/judemap
 mutant "npy: more than --max-bytes" cmd/judemap/npy.go \
   'if int64(h.Bytes) > maxBytes-h.Start {' 'if false {' TestPutLimits ./cmd/judemap
 

@@ -193,9 +193,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	defer leave()
 	_, err := fmt.Fprint(w, "retry: 1000\n\n")
 	for e := s.feed.newest(); err == nil; {
-		if e.data != nil {
+		if e.text != nil {
 			_ = control.SetWriteDeadline(time.Now().Add(10 * time.Second))
-			if _, err = fmt.Fprintf(w, "event: sample\ndata: %s\n\n", e.data); err == nil {
+			if _, err = w.Write(e.text); err == nil {
 				err = control.Flush()
 			}
 		}
@@ -290,9 +290,9 @@ type feed struct {
 	current   *feedEvent
 }
 
-// A feedEvent is a sample as JSON. next is closed when there is a newer one.
+// A feedEvent is a sample in the form in which all clients are sent it. next is closed when there is a newer one.
 type feedEvent struct {
-	data []byte // nil: there is none yet
+	text []byte // nil: there is none yet
 	next chan struct{}
 }
 
@@ -324,11 +324,13 @@ func (f *feed) newest() *feedEvent {
 	return f.current
 }
 
-func (f *feed) publish(data []byte) (listeners int) {
+// publish makes a sample, which is JSON, the newest event.
+func (f *feed) publish(sample []byte) (listeners int) {
+	text := fmt.Appendf(nil, "event: sample\ndata: %s\n\n", sample)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.current
-	f.current = &feedEvent{data, make(chan struct{})}
+	f.current = &feedEvent{text, make(chan struct{})}
 	close(before.next)
 	return f.listeners
 }

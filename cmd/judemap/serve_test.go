@@ -343,19 +343,25 @@ func TestServeSlowClients(t *testing.T) {
 		}
 	}
 	fetch(t, client(t, s, address), address+"/events", 503)
-	large := bytes.Repeat([]byte("a"), 1<<20)
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
+	large := bytes.Repeat([]byte("a"), 8<<20) // more than the kernel takes for a client
+	used := func() int64 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before := used()
+	s.feed.publish(large)
+	time.Sleep(100 * time.Millisecond)
+	if grown := used() - before; grown > 4*int64(len(large)) {
+		t.Errorf("%d bytes more for an event of %d that all clients are being sent", grown, len(large))
+	}
 	for range 100 {
-		s.feed.publish(bytes.Clone(large))
+		s.feed.publish(large[:1<<20])
 		time.Sleep(time.Millisecond)
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	// Each client holds the event that it is being sent, which is of any time.
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 3*mostStreams*int64(len(large))/2 {
-		t.Errorf("%d bytes more for 100 events of %d", grown, len(large))
+	if grown := used() - before; grown > 4*int64(len(large)) {
+		t.Errorf("%d bytes more after 100 events of %d", grown, 1<<20)
 	}
 }
 
