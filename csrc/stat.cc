@@ -215,6 +215,7 @@ jm_status look_at_newest(const File& file, const jm_stream_block& block, Copy* c
       return JM_ERR_CORRUPT;
     }
     out->sequence = sequence;
+    if (look.version > sequence) continue;  // as in StreamProtocol::snapshot_newest
     status = keep(file, slot, look, copy, out);
     if (status != JM_ERR_BUSY) return status;
   }

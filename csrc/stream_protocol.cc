@@ -569,6 +569,8 @@ void StreamProtocol::release(Reader* reader, const jm_tensor& frame) noexcept {
   if (!inherited() && !closed()) unpin(reader, index);
 }
 
+// A writer that has committed to the slot and not yet to the header is one frame ahead. Who took that frame here could
+// find the one before it at the next call, which knows nothing of this one.
 template <class Copy>
 jm_status StreamProtocol::snapshot_newest(std::uint64_t after, jm_tensor* out, Copy&& copy) const noexcept {
   if (closed()) return JM_ERR_CLOSED;
@@ -579,7 +581,7 @@ jm_status StreamProtocol::snapshot_newest(std::uint64_t after, jm_tensor* out, C
   const std::uint32_t index = head().table[newest % slots_].load(std::memory_order_relaxed);
   if (index >= slots_) return JM_ERR_CORRUPT;
   jm_status status = snapshot_of(*slot(index), capacity_, out, [&](const Metadata& seen) {
-    return out->version >= 2 * newest ? copy(index, seen) : JM_ERR_BUSY;
+    return out->version >= 2 * newest && out->version <= version() ? copy(index, seen) : JM_ERR_BUSY;
   });
   if (status == JM_ERR_EMPTY) status = JM_ERR_BUSY;
   if (status == JM_ERR_BUSY && closed()) return JM_ERR_CLOSED;

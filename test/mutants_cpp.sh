@@ -285,6 +285,11 @@ mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::Withou
   share_test '*Interrupted'
 mutant "stat: a copy without the second look at sequence" csrc/stat.cc \
   'return after == look.version ? JM_OK : JM_ERR_BUSY;' 'return JM_OK;' stat_test 'StatCopy.*NeverTorn'
+mutant "stat: a frame that is not yet the newest" csrc/stat.cc \
+  'if (look.version > sequence) continue;' '' stat_test 'StatCopy.AFrame*'
+mutant "a copy of a frame that is not yet the newest" csrc/stream_protocol.cc \
+  'return out->version >= 2 * newest && out->version <= version() ? copy(index, seen) : JM_ERR_BUSY;' \
+  'return out->version >= 2 * newest ? copy(index, seen) : JM_ERR_BUSY;' stream_protocol_test '*CopiesOfTheNewest'
 mutant "stat: a copy past the room for it" csrc/stat.cc \
   'if (length > to_->size) return JM_ERR_BUFFER;' '' stat_test 'StatCopy.Segment'
 mutant "stat: a copy of what can't be true" csrc/stat.cc \

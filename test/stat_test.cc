@@ -270,6 +270,24 @@ TEST(StatCopy, Stream) {
   jm_stream_free(stream);
 }
 
+// Committed in the slot, and not yet in the header: who saw that frame could find an older one at the next call.
+TEST(StatCopy, AFrameThatIsNotYetTheNewest) {
+  const Name name;
+  jm_stream* stream;
+  must(jm_stream_create(name.text(), 3, 100, 0600, 0, &stream), "jm_stream_create");
+  const std::uint64_t shape[] = {5};
+  for (int i = 0; i < 3; ++i) must(jm_stream_fill(stream, shape, 1, JM_UINT8, 1, 0), "jm_stream_fill");
+  for (std::uint32_t i = 0; i < 3; ++i) jm_stream_slot(stream, i)->sequence = 8;
+  Copied copy;
+  ASSERT_EQ(copy.of(name, 5), JM_OK);
+  EXPECT_EQ(copy.info.tensor_status, JM_ERR_BUSY);
+  overwrite(name, offsetof(jm_stream_header, sequence), 8, 8);
+  ASSERT_EQ(copy.of(name, 5), JM_OK);
+  EXPECT_EQ(copy.info.tensor_status, JM_OK);
+  EXPECT_EQ(copy.info.tensor.version, 8u);
+  jm_stream_free(stream);
+}
+
 // While a writer goes on, a copy is that of its version, or none.
 template <class Commit>
 void copy_beside(const Name& name, std::uint64_t n, Commit commit) {

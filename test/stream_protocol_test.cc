@@ -538,6 +538,14 @@ TEST(StreamProtocol, CopiesOfTheNewest) {
   EXPECT_EQ(stream.try_read(0, &frame), JM_OK) << "the newest stays while the next is written";
   EXPECT_EQ(frame.version, 6u);
   ASSERT_EQ(stream.abort(), JM_OK);
+  stream.slot(stream.slot_of(frame.data))->sequence = 8;
+  EXPECT_EQ(stream.try_read(0, &frame), JM_ERR_BUSY) << "committed in the slot, and not yet in the header";
+  EXPECT_EQ(stream.try_read_into(0, &copy, 8, &frame), JM_ERR_BUSY);
+  header_of(stream).sequence = 8;
+  header_of(stream).table[0] = header_of(stream).table[1].load();
+  EXPECT_EQ(stream.try_read(0, &frame), JM_OK);
+  EXPECT_EQ(frame.version, 8u);
+  header_of(stream).sequence = 6;
   stream.slot(stream.slot_of(frame.data))->sequence = 7;
   EXPECT_EQ(stream.try_read(0, &frame), JM_ERR_BUSY);
   stream.slot(stream.slot_of(frame.data))->sequence = 4;
