@@ -98,7 +98,7 @@ type Info struct {
 // Info.Err is nil if there is a tensor, else: [ErrEmpty]; [ErrBusy] if a commit was in progress, or commits left no time to
 // look; [ErrWriterDied] if the writer died in the middle of one; [ErrCorrupt], naming the field, if what the header says of a
 // tensor can't be true; [ErrCapacity] if a dimension is more than an int can hold. Where commits follow each other without
-// a pause, the type and shape are those that two looks in turn have found. Info.Writer is never [WriterHere]: who writes by
+// a pause, the type and shape are those that several looks in turn have found. Info.Writer is never [WriterHere]: who writes by
 // a handle of this process is another one than Stat. Among foreign writers, one that died in the middle of a commit is
 // told by time alone, and Stat takes none: it says [WriterNone] and [ErrBusy].
 //

@@ -21,6 +21,11 @@ namespace {
 // How often to look for a moment between two commits.
 constexpr int kLooks = 32;
 
+// How many looks in turn must find the same metadata to be believed, if none falls between two commits. A look may fall
+// into a commit's stores and find a mixture that could be true. Several in turn find the same one only where the writer
+// is stopped there; and then sequence does not move, but for the first of them and the last.
+constexpr int kAgree = 8;
+
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 // A file that another process may be writing to, and cutting short.
@@ -97,7 +102,7 @@ struct Look {
   bool whole = false;  // no commit came in between
   Metadata metadata;
 
-  // JM_OK: a snapshot, or what two looks have found on both sides of a commit. JM_ERR_BUSY; JM_ERR_EMPTY.
+  // JM_OK: a snapshot, or what kAgree looks in turn have found while commits came and went. JM_ERR_BUSY; JM_ERR_EMPTY.
   // JM_ERR_CLOSED: the file is shorter now.
   jm_status at(const File& file, std::uint64_t offset) noexcept {
     std::uint64_t before, after;
@@ -109,19 +114,20 @@ struct Look {
     version = after;
     whole = after == before && (after & 1) == 0;
     if (whole) return after == 0 || metadata.none() ? JM_ERR_EMPTY : JM_OK;
-    const bool again = seen_ && before != before_ && same(metadata, before_metadata_) && !metadata.none();
-    seen_ = true;
-    before_ = before;
-    before_metadata_ = metadata;
-    if (!again) return JM_ERR_BUSY;
+    if (after == before || metadata.none()) {
+      agree_ = 0;
+    } else {
+      agree_ = agree_ > 0 && same(metadata, last_) ? agree_ + 1 : 1;
+    }
+    last_ = metadata;
+    if (agree_ < kAgree) return JM_ERR_BUSY;
     version = after & ~std::uint64_t{1};  // it moves, so that it is not 1
     return version == 0 ? JM_ERR_BUSY : JM_OK;
   }
 
  private:
-  bool seen_ = false;
-  std::uint64_t before_ = 0;
-  Metadata before_metadata_;
+  int agree_ = 0;  // looks in turn, with this one, that have found the same
+  Metadata last_;
 };
 
 // Copies the bytes of a tensor, where they are asked for.

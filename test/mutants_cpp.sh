@@ -285,6 +285,10 @@ mutant "signals interrupt a reservation" csrc/share_linux.cc 'const wait::Withou
   share_test '*Interrupted'
 mutant "stat: a copy without the second look at sequence" csrc/stat.cc \
   'return after == look.version ? JM_OK : JM_ERR_BUSY;' 'return JM_OK;' stat_test 'StatCopy.*NeverTorn'
+mutant "stat: what two looks agree on" csrc/stat.cc \
+  'constexpr int kAgree = 8;' 'constexpr int kAgree = 2;' stat_test 'Stat.HalfOf*'
+mutant "stat: looks at a writer that is stopped count" csrc/stat.cc \
+  'if (after == before || metadata.none()) {' 'if (metadata.none()) {' stat_test 'Stat.HalfOf*'
 mutant "stat: a frame that is not yet the newest" csrc/stat.cc \
   'if (look.version > sequence) continue;' '' stat_test 'StatCopy.AFrame*'
 mutant "a copy of a frame that is not yet the newest" csrc/stream_protocol.cc \

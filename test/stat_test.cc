@@ -4,6 +4,7 @@
 
 #ifdef __linux__
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -149,6 +150,50 @@ TEST(Stat, Stream) {
 }
 
 // What tells a file from another is the system's number of it.
+// Commits follow each other without a pause, but the writer is stopped in the middle of some, as by the system: between
+// the metadata of two commits. A mixture that could be true is none all the same.
+TEST(Stat, HalfOfAHeaderIsNone) {
+  const Name name;
+  const Handle segment = create(name, 100);
+  const File file(open(name.path().c_str(), O_RDWR));
+  void* const memory = mmap(nullptr, sizeof(jm_header), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  auto& header = *static_cast<jm_header*>(memory);
+  std::atomic<bool> enough{false};
+  std::thread writer([&] {
+    const auto commit = [&](std::uint32_t ndim, std::uint32_t dtype, std::uint64_t second, std::uint64_t bytes,
+                            bool stops) {
+      header.sequence.fetch_add(1);
+      header.ndim = ndim;
+      if (stops) std::this_thread::sleep_for(std::chrono::microseconds(5));
+      header.dtype = dtype;
+      header.shape[0] = 2;
+      header.shape[1] = second;
+      header.shape[2] = 1;
+      header.byte_length = bytes;
+      header.sequence.fetch_add(1);
+    };
+    while (!enough) {
+      for (int i = 0; i < 100; ++i) {
+        commit(3, JM_FLOAT64, 2, 32, false);
+        commit(2, JM_UINT8, 4, 8, i == 99);  // where it stops: float64, 2 x 2, 32 bytes
+      }
+    }
+  });
+  int seen = 0, halves = 0;
+  for (const Clock::time_point end = Clock::now() + milliseconds(500); Clock::now() < end;) {
+    jm_info info;
+    ASSERT_EQ(jm_stat(name.text(), &info, nullptr, 0), JM_OK);
+    if (info.tensor_status != JM_OK) continue;
+    ++seen;
+    halves += info.tensor.ndim != (info.tensor.dtype == JM_UINT8 ? 2u : 3u);
+  }
+  enough = true;
+  writer.join();
+  munmap(memory, sizeof(jm_header));
+  EXPECT_EQ(halves, 0) << "of " << seen;
+}
+
 TEST(Stat, TellsFilesApart) {
   const Name name, other;
   const Handle segment = create(name, 100), beside = create(other, 100);

@@ -549,8 +549,8 @@ typedef struct jm_info {
 } jm_info;
 
 /* Fills *out for the segment or stream of that name, which this process must have the right to read. While commits
- * follow each other so fast that none of the looks falls between two, a tensor is one whose metadata two looks in turn
- * have found. `why`, of `size` bytes, gets what is wrong in words with JM_ERR_CORRUPT; NULL is allowed. POSIX record
+ * follow each other so fast that no look falls between two, a tensor is one whose metadata several looks in turn have
+ * found. `why`, of `size` bytes, gets what is wrong in words with JM_ERR_CORRUPT; NULL is allowed. POSIX record
  * locks of this process on the file (fcntl's F_SETLK) are dropped, as when any file is closed.
  *
  * Errors: JM_ERR_NAME; JM_ERR_CORRUPT if it is neither; JM_ERR_ARGUMENT; JM_ERR_SYSTEM with ENOENT, EACCES, ELOOP (a
