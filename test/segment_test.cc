@@ -665,9 +665,10 @@ TEST(ReadInto, GetsItsTurn) {
 }
 
 // A writer that pauses has precedence over readers. Eight readers copy 588 KiB repeatedly. They sometimes lose to the
-// writer, get copies all the same, and leave the writer most of its 1,000 commits a second: in one second of three, for
-// in the others the machine may have been busy with something else. With a sanitizer, in an emulator or on a single
-// processor this is too slow to measure.
+// writer, get copies all the same, and leave the writer a good part of the commits that it has beside eight threads
+// which copy something else, and only take the processors. On two processors that was 0.4 to 0.8 in the best second of
+// three; where readers took their turn at once, 0.2 to 0.3. With a sanitizer, in an emulator or on a single processor
+// this is too slow to measure.
 TEST(ReadInto, ReadersDoNotHoldUpAWriterThatPauses) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "too slow under a sanitizer";
@@ -692,29 +693,32 @@ TEST(ReadInto, ReadersDoNotHoldUpAWriterThatPauses) {
     }
     return count;
   };
-  std::atomic<bool> stop{false};
-  std::atomic<long> copies[kReaders] = {};
-  const auto read_on = [&](std::atomic<long>& count) {
-    Bytes buffer(kSize);
-    while (!stop) {
-      jm_tensor tensor;
-      ASSERT_EQ(jm_read_into(segment.get(), buffer.data(), kSize, &tensor), JM_OK);
-      ++count;
+  const auto commits_beside = [&](const std::function<void(std::uint8_t*, int)>& copy) {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kReaders; ++i) {
+      threads.emplace_back([&, i] {
+        for (Bytes buffer(kSize); !stop;) copy(buffer.data(), i);
+      });
     }
-  };
-  bool most = false;
-  for (int second = 0; second < 3 && !most; ++second) {
-    const int alone = commits();
-    stop = false;
-    std::vector<std::thread> readers;
-    for (auto& count : copies) readers.emplace_back(read_on, std::ref(count));
-    const int beside = commits();
+    const int count = commits();
     stop = true;
-    for (std::thread& reader : readers) reader.join();
-    most = beside > alone / 2;
-    std::printf("%d commits alone, %d beside %d readers\n", alone, beside, kReaders);
+    for (std::thread& thread : threads) thread.join();
+    return count;
+  };
+  std::atomic<long> copies[kReaders] = {};
+  bool enough = false;
+  for (int second = 0; second < 3 && !enough; ++second) {
+    const int others = commits_beside([&](std::uint8_t* buffer, int) { std::memcpy(buffer, data.data(), kSize); });
+    const int readers = commits_beside([&](std::uint8_t* buffer, int i) {
+      jm_tensor tensor;
+      ASSERT_EQ(jm_read_into(segment.get(), buffer, kSize, &tensor), JM_OK);
+      ++copies[i];
+    });
+    enough = 3 * readers > others;
+    std::printf("%d commits beside %d readers, %d beside others that copy\n", readers, kReaders, others);
   }
-  EXPECT_TRUE(most);
+  EXPECT_TRUE(enough);
   for (const auto& count : copies) EXPECT_GT(count, 0);
 }
 
