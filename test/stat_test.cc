@@ -149,7 +149,6 @@ TEST(Stat, Stream) {
   jm_stream_free(stream);
 }
 
-// What tells a file from another is the system's number of it.
 // Commits follow each other without a pause, but the writer is stopped in the middle of some, as by the system: between
 // the metadata of two commits. A mixture that could be true is none all the same.
 TEST(Stat, HalfOfAHeaderIsNone) {
@@ -194,6 +193,7 @@ TEST(Stat, HalfOfAHeaderIsNone) {
   EXPECT_EQ(halves, 0) << "of " << seen;
 }
 
+// What tells a file from another is the system's number of it.
 TEST(Stat, TellsFilesApart) {
   const Name name, other;
   const Handle segment = create(name, 100), beside = create(other, 100);

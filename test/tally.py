@@ -58,12 +58,16 @@ for at, line in enumerate(lines):
     # ctest: a line for each.
     elif match := re.match(r"\s*\d+/\d+ Test\s+#\d+: (\S+) \.+\s*(\*+)?(Passed|Failed|Skipped|Timeout|.*Exception|Not Run)", line):
         name, _, result = match.groups()
-        if result == "Skipped":
+        if result == "Passed":
+            result = "PASS"
+        elif result == "Skipped":
             reason = next((at for at, other in enumerate(lines) if other.startswith(f"[  SKIPPED ] {name} (")), 0)
             while reason and not lines[reason].endswith(": Skipped"):
                 reason -= 1
             result = lines[reason + 1] if reason else "it does not say why"
-        note("", {name: {"Passed": "PASS"}.get(result, result if match.group(3) == "Skipped" else "FAIL")})
+        else:
+            result = "FAIL"
+        note("", {name: result})
 note("", unnamed)
 
 passed = sum(result == "PASS" for result in results.values())
